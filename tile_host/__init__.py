@@ -1,0 +1,1 @@
+"""The one door to the host: nothing outside this package imports `modules` or `gradio`."""

@@ -1,0 +1,301 @@
+"""The settings of both scripts, once: the controls, the argument list, infotext, JSON and checks come from here.
+
+A field's metadata holds its `Control`. The order of the fields is the order of the positional arguments, which API
+clients rely on: new controls go after the regions.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields, replace
+from typing import Any, TypeVar
+
+TABS = ("t2i", "i2i")
+DEFAULT_MAX_REGIONS = 8
+METHODS = ("MultiDiffusion", "Mixture of Diffusers")
+BLEND_MODES = ("Background", "Foreground")
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used; its text is one sentence for the user."""
+
+
+@dataclass(frozen=True)
+class Control:
+    """How a setting looks and what it may be. `elem_id` has places for {tab} and, in a region, {i} (from 1)."""
+
+    label: str
+    elem_id: str
+    minimum: float | None = None
+    maximum: float | None = None
+    step: float | None = None
+    choices: tuple[str, ...] = ()
+    img2img_default: Any = None
+    tabs: tuple[str, ...] = TABS
+
+    def allowed(self) -> str:
+        if self.choices:
+            return " or ".join(repr(choice) for choice in self.choices)
+        return f"{self.minimum:g} to {self.maximum:g}"
+
+
+def _control(default: Any, label: str, elem_id: str, *number_range: float, **more: Any) -> Any:
+    minimum, maximum, step = number_range or (None, None, None)
+    return field(
+        default=default,
+        metadata={"control": Control(label, elem_id, minimum, maximum, step, **more)},
+    )
+
+
+def control_of(spec: Field[Any]) -> Control:
+    return spec.metadata["control"]
+
+
+@dataclass(frozen=True)
+class RegionSettings:
+    """A box the user drew, as fractions of the canvas, with its own prompt."""
+
+    enable: bool = _control(False, "Enable Region {i}", "MD-bbox-{tab}-{i}-enable")
+    x: float = _control(0.4, "x", "MD-{tab}-{i}-x", 0, 1, 0.0001)
+    y: float = _control(0.4, "y", "MD-{tab}-{i}-y", 0, 1, 0.0001)
+    w: float = _control(0.2, "w", "MD-{tab}-{i}-w", 0, 1, 0.0001)
+    h: float = _control(0.2, "h", "MD-{tab}-{i}-h", 0, 1, 0.0001)
+    prompt: str = _control("", "Prompt", "MD-{tab}-{i}-prompt")
+    neg_prompt: str = _control("", "Negative prompt", "MD-{tab}-{i}-neg-prompt")
+    blend_mode: str = _control("Background", "Type", "MD-{tab}-{i}-blend-mode", choices=BLEND_MODES)
+    feather_ratio: float = _control(0.2, "Feather", "MD-{tab}-{i}-feather", 0, 1, 0.05)
+    seed: int = _control(-1, "Seed", "MD-{tab}-{i}-seed", -1, 2**63 - 1, 1)
+
+
+@dataclass(frozen=True)
+class TiledDiffusionSettings:
+    """Everything the Tiled Diffusion panel holds."""
+
+    enabled: bool = _control(False, "Tiled Diffusion", "MD-{tab}-enabled")
+    method: str = _control("Mixture of Diffusers", "Method", "MD-{tab}-method", choices=METHODS)
+    overwrite_size: bool = _control(
+        False, "Overwrite image size", "MD-{tab}-overwrite-image-size", tabs=("t2i",)
+    )
+    keep_input_size: bool = _control(
+        True, "Keep input image size", "MD-{tab}-keep-input-size", tabs=("i2i",)
+    )
+    image_width: int = _control(1024, "Image width", "MD-overwrite-width-{tab}", 256, 16384, 16)
+    image_height: int = _control(1024, "Image height", "MD-overwrite-height-{tab}", 256, 16384, 16)
+    tile_width: int = _control(96, "Latent tile width", "MD-{tab}-latent-tile-width", 16, 256, 16)
+    tile_height: int = _control(96, "Latent tile height", "MD-{tab}-latent-tile-height", 16, 256, 16)
+    overlap: int = _control(
+        48, "Latent tile overlap", "MD-{tab}-latent-tile-overlap", 0, 256, 4, img2img_default=8
+    )
+    tile_batch_size: int = _control(4, "Latent tile batch size", "MD-{tab}-latent-tile-batch-size", 1, 8, 1)
+    upscaler_name: str = _control("None", "Upscaler", "MD-{tab}-upscaler-index", tabs=("i2i",))
+    scale_factor: float = _control(
+        2.0, "Scale Factor", "MD-{tab}-upscaler-factor", 1, 8, 0.05, tabs=("i2i",)
+    )
+    noise_inverse: bool = _control(
+        False, "Enable Noise Inversion", "MD-{tab}-noise-inverse", tabs=("i2i",)
+    )
+    noise_inverse_steps: int = _control(
+        10, "Inversion steps", "MD-{tab}-noise-inverse-steps", 1, 200, 1, tabs=("i2i",)
+    )
+    noise_inverse_retouch: float = _control(
+        1.0, "Retouch", "MD-{tab}-noise-inverse-retouch", 1, 100, 0.1, tabs=("i2i",)
+    )
+    noise_inverse_renoise_strength: float = _control(
+        1.0, "Renoise strength", "MD-{tab}-noise-inverse-renoise-strength", 0, 2, 0.01, tabs=("i2i",)
+    )
+    noise_inverse_renoise_kernel: int = _control(
+        64, "Renoise kernel size", "MD-{tab}-noise-inverse-renoise-kernel", 2, 512, 1, tabs=("i2i",)
+    )
+    control_tensor_cpu: bool = _control(
+        False, "Move ControlNet tensor to CPU (if applicable)", "MD-{tab}-control-tensor-cpu"
+    )
+    enable_bbox_control: bool = _control(False, "Enable Control", "MD-{tab}-enable-bbox-control")
+    draw_background: bool = _control(False, "Draw full canvas background", "MD-{tab}-draw-background")
+    causal_layers: bool = _control(False, "Causalize layers", "MD-{tab}-causal-layers")
+    regions: tuple[RegionSettings, ...] = ()
+
+
+@dataclass(frozen=True)
+class TiledVAESettings:
+    """Everything the Tiled VAE panel holds. Tile sizes: pixels for the encoder, latent for the decoder."""
+
+    enabled: bool = _control(False, "Tiled VAE", "MDV-{tab}-enabled")
+    encoder_tile_size: int = _control(
+        960, "Encoder Tile Size", "MDV-{tab}-encoder-tile-size", 256, 4096, 16
+    )
+    decoder_tile_size: int = _control(64, "Decoder Tile Size", "MDV-{tab}-decoder-tile-size", 48, 512, 16)
+    vae_to_gpu: bool = _control(True, "Move VAE to GPU (if possible)", "MDV-{tab}-vae-to-gpu")
+    fast_decoder: bool = _control(False, "Fast Decoder", "MDV-{tab}-fast-decoder")
+    fast_encoder: bool = _control(False, "Fast Encoder", "MDV-{tab}-fast-encoder")
+    color_fix: bool = _control(False, "Fast Encoder Color Fix", "MDV-{tab}-color-fix")
+
+
+Settings = TypeVar("Settings", TiledDiffusionSettings, TiledVAESettings, RegionSettings)
+
+
+def control_fields(cls: type) -> list[Field[Any]]:
+    """The fields of `cls` that are single controls, in argument order (regions are not)."""
+    return [spec for spec in fields(cls) if "control" in spec.metadata]
+
+
+def default_for(spec: Field[Any], tab: str) -> Any:
+    """The value a control starts with in a tab."""
+    control = control_of(spec)
+    return control.img2img_default if tab == "i2i" and control.img2img_default is not None else spec.default
+
+
+def _checked(spec: Field[Any], value: Any, where: str) -> Any:
+    """`value` in the field's own type.
+
+    Raises:
+        SettingsError: it is of another type, or out of range.
+    """
+    control, kind = control_of(spec), type(spec.default)
+    name = f"{where}: '{control.label}'"
+    if kind is bool:
+        if not isinstance(value, bool):
+            raise SettingsError(f"{name} is {value!r}; allowed is true or false.")
+        return value
+    if kind is str:
+        if not isinstance(value, str) or (control.choices and value not in control.choices):
+            allowed = control.allowed() if control.choices else "a text"
+            raise SettingsError(f"{name} is {value!r}; allowed is {allowed}.")
+        return value
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not is_number or not control.minimum <= value <= control.maximum:  # type: ignore[operator]
+        raise SettingsError(f"{name} is {value!r}; allowed is {control.allowed()}.")
+    if kind is int and value != int(value):
+        raise SettingsError(f"{name} is {value!r}; allowed are whole numbers, {control.allowed()}.")
+    return kind(value)
+
+
+def _from_values(cls: type[Settings], values: Mapping[str, Any], where: str) -> Settings:
+    specs = {spec.name: spec for spec in control_fields(cls)}
+    return cls(**{name: _checked(specs[name], value, where) for name, value in values.items()})
+
+
+def region_label(index: int) -> str:
+    """How a region is named to the user; `index` from 0."""
+    return f"Region {index + 1}"
+
+
+def _title(cls: type) -> str:
+    return control_fields(cls)[0].metadata["control"].label
+
+
+def from_args(cls: type[Settings], args: Sequence[Any]) -> Settings:
+    """Settings from the host's positional arguments; what the list lacks at its end takes its default.
+
+    Raises:
+        SettingsError: a value has a wrong type or is out of range, or there are too many.
+    """
+    specs, title = control_fields(cls), _title(cls)
+    settings = _from_values(cls, {spec.name: arg for spec, arg in zip(specs, args)}, title)
+    rest = list(args[len(specs) :])
+    if not rest:
+        return settings
+    if not isinstance(settings, TiledDiffusionSettings):
+        raise SettingsError(f"{title}: {len(args)} arguments were sent; there are {len(specs)}.")
+    names = [spec.name for spec in control_fields(RegionSettings)]
+    chunks = [rest[i : i + len(names)] for i in range(0, len(rest), len(names))]
+    regions = tuple(
+        _from_values(RegionSettings, dict(zip(names, chunk)), f"{title}, {region_label(i)}")
+        for i, chunk in enumerate(chunks)
+    )
+    return replace(settings, regions=regions)
+
+
+def to_args(settings: Any, max_regions: int = 0) -> list[Any]:
+    """The positional arguments of `settings`, with `max_regions` regions.
+
+    Raises:
+        SettingsError: there are more regions than that.
+    """
+    args = [getattr(settings, spec.name) for spec in control_fields(type(settings))]
+    regions = getattr(settings, "regions", ())
+    if len(regions) > max_regions:
+        raise SettingsError(
+            f"{_title(type(settings))}: {len(regions)} regions were given; allowed are {max_regions}."
+        )
+    for region in (*regions, *[RegionSettings()] * (max_regions - len(regions))):
+        args += to_args(region)
+    return args
+
+
+def _known_names(cls: type, values: Mapping[str, Any], where: str) -> None:
+    known = [spec.name for spec in fields(cls)]
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+            hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(known)}."
+            raise SettingsError(f"{where} has no setting '{name}'; {hint}")
+
+
+def from_dict(cls: type[Settings], values: Mapping[str, Any]) -> Settings:
+    """Settings by name, as a command line or a file gives them; what is absent takes its default.
+
+    Raises:
+        SettingsError: an unknown name (the nearest is suggested), a value that does not fit its control, or an
+            overlap that leaves no stride between tiles.
+    """
+    title = _title(cls)
+    _known_names(cls, values, title)
+    values = dict(values)
+    regions = values.pop("regions", [])
+    settings = _from_values(cls, values, title)
+    if not isinstance(settings, TiledDiffusionSettings):
+        return settings
+    smaller = min(settings.tile_width, settings.tile_height)
+    if "overlap" in values and settings.overlap >= smaller:
+        raise SettingsError(
+            f"{title}: 'Latent tile overlap' is {settings.overlap}; allowed is less than the tile, {smaller}."
+        )
+    if not isinstance(regions, (list, tuple)):
+        raise SettingsError(f"{title}: 'regions' is {regions!r}; allowed is a list of objects.")
+    return replace(settings, regions=tuple(_region_from_dict(r, i, title) for i, r in enumerate(regions)))
+
+
+def _region_from_dict(values: Any, index: int, title: str) -> RegionSettings:
+    where = f"{title}, {region_label(index)}"
+    if not isinstance(values, Mapping):
+        raise SettingsError(f"{where} is {values!r}; allowed is an object.")
+    _known_names(RegionSettings, values, where)
+    return _from_values(RegionSettings, values, where)
+
+
+def to_dict(settings: Any) -> dict[str, Any]:
+    """Every setting that differs from its default, by name; regions that are switched on in full."""
+    values = {
+        spec.name: getattr(settings, spec.name)
+        for spec in control_fields(type(settings))
+        if getattr(settings, spec.name) != spec.default
+    }
+    regions = [
+        {spec.name: getattr(region, spec.name) for spec in control_fields(RegionSettings)}
+        for region in getattr(settings, "regions", ())
+        if region.enable
+    ]
+    return values | ({"regions": regions} if regions else {})
+
+
+def to_infotext(settings: Any) -> str:
+    """The value written into the picture: a JSON string, which the host's parser hands back unharmed."""
+    return json.dumps(to_dict(settings), ensure_ascii=False)
+
+
+def from_infotext(cls: type[Settings], text: str) -> Settings:
+    """Settings from a picture; what cannot be read takes its default.
+
+    Raises:
+        SettingsError: the text is no JSON object, or a value does not fit its control.
+    """
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise SettingsError(f"{_title(cls)}: the picture's settings are not JSON ({error}).") from error
+    if not isinstance(values, dict):
+        raise SettingsError(f"{_title(cls)}: the picture's settings are not a JSON object.")
+    return from_dict(cls, values)
