@@ -63,9 +63,7 @@ def make_grid(width: int, height: int, tile_w: int, tile_h: int, overlap: int) -
     cols = max(1, ceil((width - overlap) / (tile_w - overlap)))
     rows = max(1, ceil((height - overlap) / (tile_h - overlap)))
     boxes = tuple(
-        Box(x, y, tile_w, tile_h)
-        for y in _starts(height, tile_h, rows)
-        for x in _starts(width, tile_w, cols)
+        Box(x, y, tile_w, tile_h) for y in _starts(height, tile_h, rows) for x in _starts(width, tile_w, cols)
     )
     return Grid(tile_w, tile_h, overlap, cols, rows, boxes)
 

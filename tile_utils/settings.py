@@ -79,9 +79,7 @@ class TiledDiffusionSettings:
     overwrite_size: bool = _control(
         False, "Overwrite image size", "MD-{tab}-overwrite-image-size", tabs=("t2i",)
     )
-    keep_input_size: bool = _control(
-        True, "Keep input image size", "MD-{tab}-keep-input-size", tabs=("i2i",)
-    )
+    keep_input_size: bool = _control(True, "Keep input image size", "MD-{tab}-keep-input-size", tabs=("i2i",))
     image_width: int = _control(1024, "Image width", "MD-overwrite-width-{tab}", 256, 16384, 16)
     image_height: int = _control(1024, "Image height", "MD-overwrite-height-{tab}", 256, 16384, 16)
     tile_width: int = _control(96, "Latent tile width", "MD-{tab}-latent-tile-width", 16, 256, 16)
@@ -91,12 +89,8 @@ class TiledDiffusionSettings:
     )
     tile_batch_size: int = _control(4, "Latent tile batch size", "MD-{tab}-latent-tile-batch-size", 1, 8, 1)
     upscaler_name: str = _control("None", "Upscaler", "MD-{tab}-upscaler-index", tabs=("i2i",))
-    scale_factor: float = _control(
-        2.0, "Scale Factor", "MD-{tab}-upscaler-factor", 1, 8, 0.05, tabs=("i2i",)
-    )
-    noise_inverse: bool = _control(
-        False, "Enable Noise Inversion", "MD-{tab}-noise-inverse", tabs=("i2i",)
-    )
+    scale_factor: float = _control(2.0, "Scale Factor", "MD-{tab}-upscaler-factor", 1, 8, 0.05, tabs=("i2i",))
+    noise_inverse: bool = _control(False, "Enable Noise Inversion", "MD-{tab}-noise-inverse", tabs=("i2i",))
     noise_inverse_steps: int = _control(
         10, "Inversion steps", "MD-{tab}-noise-inverse-steps", 1, 200, 1, tabs=("i2i",)
     )
@@ -123,9 +117,7 @@ class TiledVAESettings:
     """Everything the Tiled VAE panel holds. Tile sizes: pixels for the encoder, latent for the decoder."""
 
     enabled: bool = _control(False, "Tiled VAE", "MDV-{tab}-enabled")
-    encoder_tile_size: int = _control(
-        960, "Encoder Tile Size", "MDV-{tab}-encoder-tile-size", 256, 4096, 16
-    )
+    encoder_tile_size: int = _control(960, "Encoder Tile Size", "MDV-{tab}-encoder-tile-size", 256, 4096, 16)
     decoder_tile_size: int = _control(64, "Decoder Tile Size", "MDV-{tab}-decoder-tile-size", 48, 512, 16)
     vae_to_gpu: bool = _control(True, "Move VAE to GPU (if possible)", "MDV-{tab}-vae-to-gpu")
     fast_decoder: bool = _control(False, "Fast Decoder", "MDV-{tab}-fast-decoder")

@@ -1,0 +1,73 @@
+"""Tiled Diffusion: the always-on script. Wiring only; see `tile_host.session`."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from modules import scripts
+from tile_host import capabilities
+
+if reason := capabilities.problem():
+    logging.getLogger("Tiled Diffusion").error("%s", reason)
+else:
+    from tile_host import ui, webui
+    from tile_host.session import INFOTEXT_KEY, TiledDiffusionSession
+    from tile_utils.settings import TiledDiffusionSettings, from_args, from_dict, to_args
+
+    class TiledDiffusionScript(scripts.Script):
+        """Draws every pass whose canvas needs more than one tile, tile by tile."""
+
+        sorting_priority = 1.0
+
+        def __init__(self) -> None:
+            self._session: TiledDiffusionSession | None = None
+
+        def title(self) -> str:
+            return "Tiled Diffusion"
+
+        def show(self, is_img2img: bool) -> Any:
+            return scripts.AlwaysVisible
+
+        def ui(self, is_img2img: bool) -> list[Any]:
+            panel = ui.TiledDiffusionPanel("i2i" if is_img2img else "t2i", ui.max_regions())
+            self.infotext_fields = panel.infotext_fields(INFOTEXT_KEY)
+            self.paste_field_names = [INFOTEXT_KEY]
+            return panel.components
+
+        @staticmethod
+        def args_from_settings(settings: dict[str, Any]) -> list[Any]:
+            """The argument list of settings given by name; a SettingsError says what does not fit."""
+            return to_args(from_dict(TiledDiffusionSettings, settings), ui.max_regions())
+
+        def process(self, p: Any, *args: Any) -> None:
+            self._end()  # what an error of the host left behind
+            if not args or not args[0]:
+                return
+            try:
+                self._session = TiledDiffusionSession(from_args(TiledDiffusionSettings, args))
+                self._session.begin(p, self.is_img2img)
+            except Exception as error:
+                self._end()
+                webui.fail_generation(p, ("init",), error)
+
+        def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
+            if self._session is None:
+                return
+            try:
+                self._session.begin_pass(p, kwargs["x"])
+            except Exception as error:
+                self._end()
+                webui.fail_generation(p.sampler, ("sample", "sample_img2img"), error)
+
+        def post_sample(self, p: Any, ps: Any, *args: Any) -> None:
+            if self._session is not None:
+                self._session.end_pass()
+
+        def postprocess(self, p: Any, processed: Any, *args: Any) -> None:
+            self._end()
+
+        def _end(self) -> None:
+            session, self._session = self._session, None
+            if session is not None:
+                session.close()

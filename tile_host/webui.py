@@ -1,0 +1,80 @@
+"""The WebUI 1.10 side of sampling: hook the denoiser, stop on request, surface errors."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from modules import devices, shared
+from modules.sd_samplers_common import InterruptedException
+from torch import Tensor
+
+from tile_host import patching
+
+DenoiserCall = Callable[[Callable[..., Tensor], Tensor, Tensor, Any], Tensor]
+"""`call(model, x, sigma, cond)`, which replaces `model(x, sigma, cond=cond)`"""
+
+
+class _HookedModel:
+    """The model that CFGDenoiser calls, with its call replaced and all else passed through."""
+
+    def __init__(self, model: Any, call: DenoiserCall) -> None:
+        self._model = model
+        self._call = call
+
+    def __call__(self, x: Tensor, sigma: Tensor, cond: Any = None, **kwargs: Any) -> Tensor:
+        def denoise(x: Tensor, sigma: Tensor, cond: Any) -> Tensor:
+            return self._model(x, sigma, cond=cond, **kwargs)
+
+        return self._call(denoise, x, sigma, cond)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+
+@contextmanager
+def hooked_denoiser(cfg_denoiser: Any, call: DenoiserCall) -> Iterator[None]:
+    """Send every model call of one CFGDenoiser through `call`.
+
+    The hook sits on the property `inner_model` of this one instance: a refiner switch, which rebuilds the wrapper
+    behind the property, keeps it, and k-diffusion and timestep samplers need no separate treatment.
+    """
+    original = type(cfg_denoiser).inner_model
+
+    def inner_model(self: Any) -> _HookedModel:
+        return _HookedModel(original.fget(self), call)
+
+    with patching.instance_class(cfg_denoiser, inner_model=property(inner_model)):
+        yield
+
+
+def stop_if_interrupted() -> None:
+    """Leave the sampler in the middle of a step when the user asked to; the host keeps the last latent."""
+    if shared.state.interrupted or shared.state.skipped:
+        raise InterruptedException
+
+
+def fail_generation(owner: Any, methods: tuple[str, ...], error: Exception) -> None:
+    """Make the host's next call of one of `methods` on `owner` raise `error`, once.
+
+    The host logs exceptions of script hooks and goes on without the script. A person who switched the script on
+    must see why it cannot work, so the error is raised where the host does not swallow it.
+    """
+
+    def fail(*_args: Any, **_kwargs: Any) -> NoReturn:
+        for method in methods:
+            vars(owner).pop(method, None)
+        raise error
+
+    for method in methods:
+        setattr(owner, method, fail)
+
+
+def free_gpu() -> str:
+    """Drop what is cached, on every device; returns a sentence for the user."""
+    gc.collect()
+    devices.torch_gc()
+    gc.collect()
+    return "Caches dropped, unused memory given back."
