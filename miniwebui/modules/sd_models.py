@@ -9,9 +9,9 @@ from miniwebui import k_diffusion_import
 
 k_diffusion_import.install()  # before checkpoint_layout, which imports diffusers
 
-from miniwebui.checkpoint_layout import CheckpointError, load_checkpoint  # noqa: E402, F401
-from modules import devices, extra_networks, script_callbacks, sd_hijack, shared  # noqa: E402
-from modules.checkpoint_list import (  # noqa: E402, F401
+from miniwebui.checkpoint_layout import CheckpointError, load_checkpoint  # noqa: F401
+from modules import devices, extra_networks, script_callbacks, sd_hijack, shared
+from modules.checkpoint_list import (  # noqa: F401
     CheckpointInfo,
     checkpoint_aliases,
     checkpoint_tiles,
@@ -24,7 +24,7 @@ from modules.checkpoint_list import (  # noqa: E402, F401
     read_metadata_from_safetensors,
     select_checkpoint,
 )
-from modules.latent_diffusion import LatentDiffusion, components_of  # noqa: E402
+from modules.latent_diffusion import LatentDiffusion, components_of
 
 log = logging.getLogger(__name__)
 
@@ -159,7 +159,6 @@ def _use_loaded(info: CheckpointInfo) -> LatentDiffusion | None:
     """Put a model in use that was kept loaded with this checkpoint."""
     for model in model_data.loaded_sd_models:
         if model.sd_model_checkpoint == info.filename:
-            sd_hijack.model_hijack.undo_hijack(model_data.sd_model)
             sd_hijack.model_hijack.undo_hijack(model)
             _put_in_use(model, info)
             return model

@@ -1,0 +1,240 @@
+"""Resizing, grids, and saving pictures with their parameters, as `modules.images` of the WebUI."""
+
+import math
+import os
+
+from PIL import Image, ImageColor, ImageOps
+
+from modules import errors, script_callbacks, shared
+from modules.image_filenames import (  # noqa: F401
+    FilenameGenerator,
+    get_next_sequence_number,
+    sanitize_filename_part,
+)
+from modules.image_infotext import (  # noqa: F401
+    IGNORED_INFO_KEYS,
+    exif_with_comment,
+    png_text,
+    read_info_from_image,
+)
+from modules.shared import opts
+
+LANCZOS = Image.Resampling.LANCZOS
+MAX_JPEG_SIDE = 65535
+MAX_WEBP_SIDE = 16383
+
+
+def _grid_rows(count: int, batch_size: int, rows) -> int:
+    if rows is None:
+        if opts.n_rows > 0:
+            rows = opts.n_rows
+        elif opts.n_rows == 0:
+            rows = batch_size
+        elif opts.grid_prevent_empty_spots:
+            rows = next(n for n in range(math.isqrt(count), 0, -1) if count % n == 0)
+        else:
+            rows = round(math.sqrt(count))
+    return min(int(rows), count)
+
+
+def image_grid(imgs, batch_size=1, rows=None) -> Image.Image:
+    """The pictures side by side; each in the middle of a cell of the largest one's size."""
+    rows = _grid_rows(len(imgs), batch_size, rows)
+    params = script_callbacks.ImageGridLoopParams(imgs, math.ceil(len(imgs) / rows), rows)
+    script_callbacks.image_grid_callback(params)
+
+    cell_width = max(img.width for img in imgs)
+    cell_height = max(img.height for img in imgs)
+    background = ImageColor.getcolor(opts.grid_background_color, "RGB")
+    grid = Image.new("RGB", (params.cols * cell_width, params.rows * cell_height), background)
+    for index, img in enumerate(params.imgs):
+        row, column = divmod(index, params.cols)
+        left = column * cell_width + (cell_width - img.width) // 2
+        top = row * cell_height + (cell_height - img.height) // 2
+        grid.paste(img, (left, top))
+    return grid
+
+
+def _resize(im: Image.Image, width: int, height: int, upscaler_name) -> Image.Image:
+    """im in this size; enlarged by the upscaler, brought to the exact size by Lanczos."""
+    if upscaler_name in (None, "None") or im.mode == "L":
+        return im.resize((width, height), resample=LANCZOS)
+    scale = max(width / im.width, height / im.height)
+    if scale > 1.0:
+        upscaler = next((data for data in shared.sd_upscalers if data.name == upscaler_name), None)
+        if upscaler is None:
+            upscaler = shared.sd_upscalers[0]
+            errors.report(f"Upscaler {upscaler_name!r} not found; using {upscaler.name}")
+        im = upscaler.scaler.upscale(im, scale, upscaler.data_path)
+    return im if im.size == (width, height) else im.resize((width, height), resample=LANCZOS)
+
+
+def resize_image(resize_mode, im, width, height, upscaler_name=None) -> Image.Image:
+    """im in a size. resize_mode 0: stretched, 1: cropped, 2: fitted in, the borders' colours drawn out.
+
+    `upscaler_name` None is the setting `upscaler_for_img2img`.
+    """
+    upscaler_name = upscaler_name or opts.upscaler_for_img2img
+    if resize_mode == 0:
+        return _resize(im, width, height, upscaler_name)
+
+    ratio, src_ratio = width / height, im.width / im.height
+    fill_width = ratio > src_ratio if resize_mode == 1 else ratio < src_ratio
+    src_w = width if fill_width else im.width * height // im.height
+    src_h = im.height * width // im.width if fill_width else height
+
+    resized = _resize(im, src_w, src_h, upscaler_name)
+    res = Image.new("RGB", (width, height))
+    left, top = width // 2 - src_w // 2, height // 2 - src_h // 2
+    res.paste(resized, (left, top))
+    if resize_mode != 1:
+        _draw_out_borders(res, resized, left, top)
+    return res
+
+
+def _draw_out_borders(res: Image.Image, resized: Image.Image, left: int, top: int) -> None:
+    """Fill the bars beside a picture with its outermost pixels."""
+    width, height = resized.size
+    if top > 0:
+        bar = (res.width, top)
+        res.paste(resized.resize(bar, box=(0, 0, width, 0)), (0, 0))
+        res.paste(resized.resize(bar, box=(0, height, width, height)), (0, top + height))
+    elif left > 0:
+        bar = (left, res.height)
+        res.paste(resized.resize(bar, box=(0, 0, 0, height)), (0, 0))
+        res.paste(resized.resize(bar, box=(width, 0, width, height)), (left + width, 0))
+
+
+def flatten(img: Image.Image, bgcolor) -> Image.Image:
+    """An RGB image; what is transparent becomes `bgcolor` ("#ffffff")."""
+    if img.mode == "RGBA":
+        background = Image.new("RGBA", img.size, bgcolor)
+        background.paste(img, mask=img)
+        img = background
+    return img.convert("RGB")
+
+
+def read(fp, **kwargs) -> Image.Image:
+    """Open an image, turned as its EXIF says."""
+    return fix_image(Image.open(fp, **kwargs))
+
+
+def fix_image(image: Image.Image | None) -> Image.Image | None:
+    if image is None:
+        return None
+    return fix_png_transparency(ImageOps.exif_transpose(image))
+
+
+def fix_png_transparency(image: Image.Image) -> Image.Image:
+    """A palette or RGB image with a transparent colour -> RGBA."""
+    if image.mode not in ("RGB", "P") or not isinstance(image.info.get("transparency"), bytes):
+        return image
+    return image.convert("RGBA")
+
+
+def save_image_with_geninfo(
+    image, geninfo, filename, extension=None, existing_pnginfo=None, pnginfo_section_name="parameters"
+) -> None:
+    """Write an image; its parameters go into PNG text, or EXIF in JPEG and WebP."""
+    extension = (extension or os.path.splitext(filename)[1]).lower()
+    arguments = {"format": Image.registered_extensions()[extension], "quality": opts.jpeg_quality}
+    keep_info = opts.enable_pnginfo
+    if extension == ".png":
+        if keep_info:
+            entries = {**(existing_pnginfo or {}), pnginfo_section_name: geninfo}
+            arguments["pnginfo"] = png_text({k: v for k, v in entries.items() if v is not None})
+    elif extension in (".jpg", ".jpeg", ".webp", ".avif"):
+        image = image.convert("RGB") if image.mode == "RGBA" and extension != ".avif" else image
+        if keep_info and geninfo is not None:
+            arguments["exif"] = exif_with_comment(geninfo)
+        if extension == ".webp":
+            arguments["lossless"] = opts.webp_lossless
+    elif extension == ".gif":
+        arguments["comment"] = geninfo
+    image.save(filename, **arguments)
+
+
+def _choose_path(namegen, path, basename, extension, *, plain: bool, forced_filename, suffix) -> str:
+    """A file name by the settings' pattern; numbered, and free."""
+    if forced_filename is not None:
+        return os.path.join(path, f"{forced_filename}.{extension}")
+    pattern = opts.samples_filename_pattern or ("[seed]" if opts.save_to_dirs else "[seed]-[prompt_spaces]")
+    decoration = namegen.apply("" if plain else pattern) + suffix
+    if decoration and not opts.save_images_add_number:
+        return os.path.join(path, f"{decoration}.{extension}")
+    number = get_next_sequence_number(path, basename)
+    numbered = f"{basename}-{number:04}" if basename else f"{number:05}"
+    return os.path.join(path, f"{numbered}{'-' if decoration else ''}{decoration}.{extension}")
+
+
+def _free_path(path: str) -> str:
+    if opts.save_images_replace_action == "Replace" or not os.path.exists(path):
+        return path
+    stem, extension = os.path.splitext(path)
+    number = 1
+    while os.path.exists(f"{stem}-{number}{extension}"):
+        number += 1
+    return f"{stem}-{number}{extension}"
+
+
+def save_image(
+    image,
+    path,
+    basename,
+    seed=None,
+    prompt=None,
+    extension="png",
+    info=None,
+    short_filename=False,
+    no_prompt=False,
+    grid=False,
+    pnginfo_section_name="parameters",
+    p=None,
+    existing_info=None,
+    forced_filename=None,
+    suffix="",
+    save_to_dirs=None,
+) -> tuple[str, str | None]:
+    """Save a picture under a name made by the settings -> (its path, the path of its text file or None)."""
+    namegen = FilenameGenerator(p, seed, prompt, image, basename=basename)
+    side = max(image.size)
+    if (extension in ("jpg", "jpeg") and side > MAX_JPEG_SIDE) or (extension == "webp" and side > MAX_WEBP_SIDE):
+        extension = "png"
+    if save_to_dirs is None:
+        save_to_dirs = opts.grid_save_to_dirs if grid else opts.save_to_dirs and not no_prompt
+    if save_to_dirs:
+        folder = namegen.apply(opts.directories_filename_pattern or "[prompt_words]")
+        path = os.path.join(path, folder.lstrip(" ").rstrip("\\ /"))
+    os.makedirs(path, exist_ok=True)
+    fullfn = _choose_path(
+        namegen, path, basename, extension,
+        plain=short_filename or seed is None, forced_filename=forced_filename, suffix=suffix,
+    )  # fmt: skip
+
+    pnginfo = {**(existing_info or {})}
+    if info is not None:
+        pnginfo[pnginfo_section_name] = info
+    params = script_callbacks.ImageSaveParams(image, p, fullfn, pnginfo)
+    script_callbacks.before_image_saved_callback(params)
+    params.filename = _write(params, pnginfo_section_name)
+    params.image.already_saved_as = params.filename
+
+    info = params.pnginfo.get(pnginfo_section_name)
+    txt_fullfn = None
+    if opts.save_txt and info is not None:
+        txt_fullfn = os.path.splitext(params.filename)[0] + ".txt"
+        with open(txt_fullfn, "w", encoding="utf8") as file:
+            file.write(f"{info}\n")
+    script_callbacks.image_saved_callback(params)
+    return params.filename, txt_fullfn
+
+
+def _write(params, pnginfo_section_name: str) -> str:
+    """Write under a temporary name first, so that nobody reads half a file."""
+    stem, extension = os.path.splitext(params.filename)
+    temporary = f"{stem}.tmp"
+    info = params.pnginfo.get(pnginfo_section_name)
+    save_image_with_geninfo(params.image, info, temporary, extension, params.pnginfo, pnginfo_section_name)
+    target = _free_path(params.filename)
+    os.replace(temporary, target)
+    return target
