@@ -156,5 +156,7 @@ def select_checkpoint() -> CheckpointInfo:
         )
     first = next(iter(checkpoints_list.values()))
     if shared.opts.sd_model_checkpoint:
-        errors.report(f"Checkpoint {shared.opts.sd_model_checkpoint} not found; loading {first.title} instead")
+        errors.report(
+            f"Checkpoint {shared.opts.sd_model_checkpoint} not found; loading {first.title} instead"
+        )
     return first

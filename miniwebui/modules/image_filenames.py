@@ -68,7 +68,9 @@ class FilenameGenerator:
 
     def prompt_words(self):
         words = [word for word in re_nonletters.split(self.prompt or "") if word] or ["empty"]
-        return sanitize_filename_part(" ".join(words[: opts.directories_max_prompt_words]), replace_spaces=False)
+        return sanitize_filename_part(
+            " ".join(words[: opts.directories_max_prompt_words]), replace_spaces=False
+        )
 
     def batch_number(self):
         return _SKIP if self.p.batch_size == 1 or self.zip else self.p.batch_index + 1

@@ -198,7 +198,9 @@ def save_image(
     """Save a picture under a name made by the settings -> (its path, the path of its text file or None)."""
     namegen = FilenameGenerator(p, seed, prompt, image, basename=basename)
     side = max(image.size)
-    if (extension in ("jpg", "jpeg") and side > MAX_JPEG_SIDE) or (extension == "webp" and side > MAX_WEBP_SIDE):
+    if (extension in ("jpg", "jpeg") and side > MAX_JPEG_SIDE) or (
+        extension == "webp" and side > MAX_WEBP_SIDE
+    ):
         extension = "png"
     if save_to_dirs is None:
         save_to_dirs = opts.grid_save_to_dirs if grid else opts.save_to_dirs and not no_prompt

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import torch
 
-from miniwebui.clip_tokenizer import load_tokenizer
+from miniwebui.clip_tokenizer import clip_tokenizer
 from modules import devices
 
 SCALE_FACTOR = 0.18215
@@ -120,7 +120,7 @@ class LatentDiffusion(torch.nn.Module):
         super().__init__()
         self.model = DiffusionWrapper(UNetModel(components.unet))
         self.first_stage_model = AutoencoderKL(components.vae)
-        self.cond_stage_model = FrozenCLIPEmbedder(load_tokenizer(), components.text_encoder)
+        self.cond_stage_model = FrozenCLIPEmbedder(clip_tokenizer(), components.text_encoder)
         self.scale_factor = SCALE_FACTOR
         self.alphas_cumprod_original = stable_diffusion_alphas_cumprod()
         self.register_buffer("alphas_cumprod", self.alphas_cumprod_original, persistent=False)

@@ -240,9 +240,7 @@ def _sample_batch(p: StableDiffusionProcessing) -> torch.Tensor:
         devices.test_for_nans(samples, "unet")
         if opts.sd_vae_decode_method != "Full":
             p.extra_generation_params["VAE Decoder"] = opts.sd_vae_decode_method
-        samples = decode_latent_batch(
-            p.sd_model, samples, target_device=devices.cpu, check_for_nans=True
-        )
+        samples = decode_latent_batch(p.sd_model, samples, target_device=devices.cpu, check_for_nans=True)
     return torch.clamp((torch.stack(samples).float() + 1.0) / 2.0, min=0.0, max=1.0)
 
 

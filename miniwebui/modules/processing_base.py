@@ -1,5 +1,7 @@
 """The settings of a generation and what goes with every kind of it: `StableDiffusionProcessing`."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -189,9 +191,7 @@ class StableDiffusionProcessing:
     def init(self, all_prompts, all_seeds, all_subseeds):
         """Prepare what all batches share."""
 
-    def sample(
-        self, conditioning, unconditional_conditioning, seeds, subseeds, subseed_strength, prompts
-    ):
+    def sample(self, conditioning, unconditional_conditioning, seeds, subseeds, subseed_strength, prompts):
         """Draw one batch -> latents [B, C, h, w], or DecodedSamples."""
         raise NotImplementedError
 

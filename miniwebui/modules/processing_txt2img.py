@@ -175,9 +175,7 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
         state.job_count *= 2
         state.processing_has_refined_job_count = True
 
-    def sample(
-        self, conditioning, unconditional_conditioning, seeds, subseeds, subseed_strength, prompts
-    ):
+    def sample(self, conditioning, unconditional_conditioning, seeds, subseeds, subseed_strength, prompts):
         self.sampler = sd_samplers.create_sampler(self.sampler_name, self.sd_model)
         if self.firstpass_image is not None and self.enable_hr:
             samples, decoded_samples = self._first_pass_from_image()

@@ -23,7 +23,9 @@ class ChunkBuilder:
     `comma_backtrack` tokens.
     """
 
-    def __init__(self, length: int, id_start: int, id_end: int, comma_token: int | None, comma_backtrack: int):
+    def __init__(
+        self, length: int, id_start: int, id_end: int, comma_token: int | None, comma_backtrack: int
+    ):
         self.length = length
         self.id_start, self.id_end = id_start, id_end
         self.comma_token = comma_token

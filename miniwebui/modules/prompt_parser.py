@@ -52,7 +52,9 @@ class DictWithShape(dict):
         return self["crossattn"].shape
 
 
-def get_learned_conditioning_prompt_schedules(prompts, base_steps, hires_steps=None, use_old_scheduling=False):
+def get_learned_conditioning_prompt_schedules(
+    prompts, base_steps, hires_steps=None, use_old_scheduling=False
+):
     """For every prompt [[last step, text], …].
 
     With `hires_steps` the numbers are of the second pass: whole ones count on from `base_steps`, fractions

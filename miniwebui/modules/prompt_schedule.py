@@ -102,7 +102,9 @@ def parse(text: str) -> list:
         if found is None and text[position] in "[]():":
             found = text[position], position + 1
         if found is None:
-            raise PromptSyntaxError(f"Cannot read the prompt at character {position + 1}: {text[position:]!r}")
+            raise PromptSyntaxError(
+                f"Cannot read the prompt at character {position + 1}: {text[position:]!r}"
+            )
         node, position = found
         nodes.append(node)
     return nodes

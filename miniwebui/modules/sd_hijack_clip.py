@@ -65,7 +65,9 @@ class TextConditionalModel(torch.nn.Module):
             chunks = [item[index] if index < len(item) else self.empty_chunk() for item in batch_chunks]
             self.hijack.fixes = [chunk.fixes for chunk in chunks]
             encoded.append(
-                self.process_tokens([chunk.tokens for chunk in chunks], [chunk.multipliers for chunk in chunks])
+                self.process_tokens(
+                    [chunk.tokens for chunk in chunks], [chunk.multipliers for chunk in chunks]
+                )
             )
         if opts.emphasis != "Original" and any("(" in text or "[" in text for text in texts):
             self.hijack.extra_generation_params["Emphasis"] = opts.emphasis
@@ -107,4 +109,6 @@ class FrozenCLIPEmbedderWithCustomWords(TextConditionalModel):
         outputs = self.wrapped.transformer(input_ids=tokens, output_hidden_states=skip > 1)
         if skip <= 1:
             return outputs.last_hidden_state
-        return sd_hijack.text_model_of(self.wrapped.transformer).final_layer_norm(outputs.hidden_states[-skip])
+        return sd_hijack.text_model_of(self.wrapped.transformer).final_layer_norm(
+            outputs.hidden_states[-skip]
+        )

@@ -114,7 +114,9 @@ def get_empty_cond(sd_model: LatentDiffusion) -> torch.Tensor:
         return sd_model.get_learned_conditioning([""])
 
 
-def load_model(checkpoint_info: CheckpointInfo | None = None, already_loaded_state_dict=None) -> LatentDiffusion:
+def load_model(
+    checkpoint_info: CheckpointInfo | None = None, already_loaded_state_dict=None
+) -> LatentDiffusion:
     """Load a checkpoint as a new model. Raises CheckpointError or FileNotFoundError, one sentence each.
 
     `already_loaded_state_dict` are the components of the checkpoint, where they have been read before.
@@ -221,4 +223,3 @@ def apply_alpha_schedule_override(sd_model: LatentDiffusion, p=None) -> None:
     sd_model.alphas_cumprod = alphas
     if p is not None:
         p.extra_generation_params.update(notes)
-

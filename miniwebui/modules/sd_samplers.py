@@ -132,7 +132,7 @@ def fix_p_invalid_sampler_and_scheduler(p) -> None:
     if name not in all_samplers_map:
         raise ValueError(f"Unknown sampler {name!r}; the samplers are: {', '.join(all_samplers_map)}.")
     p.sampler_name, p.scheduler = get_sampler_and_scheduler(*before, convert_automatic=False)
-    if (p.sampler_name, p.scheduler) != before:
+    if (p.sampler_name, p.scheduler) != before and before[1] is not None:
         log.warning("Sampler and schedule %s are read as %s", before, (p.sampler_name, p.scheduler))
 
 

@@ -162,11 +162,11 @@ class CFGDenoiser(torch.nn.Module):
 
     def _call_inner_model(self, x_in, sigma_in, text_cond, image_cond_in, a: int, b: int):
         """One denoiser call, on rows a to b; `text_cond` is of these rows only."""
-        return self.inner_model(
-            x_in[a:b], sigma_in[a:b], cond=condition_dict(text_cond, image_cond_in[a:b])
-        )
+        return self.inner_model(x_in[a:b], sigma_in[a:b], cond=condition_dict(text_cond, image_cond_in[a:b]))
 
-    def _denoise_rows(self, x_in, sigma_in, tensor, uncond, image_cond_in, batch_size: int, skip_uncond: bool):
+    def _denoise_rows(
+        self, x_in, sigma_in, tensor, uncond, image_cond_in, batch_size: int, skip_uncond: bool
+    ):
         """All rows through the inner model, in one call or several."""
         if skip_uncond or tensor.shape[1] == uncond.shape[1]:
             cond_in = tensor if skip_uncond else catenate_conds([tensor, uncond])

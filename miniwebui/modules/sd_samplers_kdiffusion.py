@@ -2,14 +2,18 @@
 
 import inspect
 
-import torch
-
-from modules import sd_samplers_common  # first: it makes k_diffusion importable
-
 import k_diffusion.external
 import k_diffusion.sampling
+import torch
 
-from modules import devices, sd_samplers_cfg_denoiser, sd_samplers_extra, sd_schedulers, shared
+from modules import (
+    devices,
+    sd_samplers_cfg_denoiser,
+    sd_samplers_common,  # first: it makes k_diffusion importable
+    sd_samplers_extra,
+    sd_schedulers,
+    shared,
+)
 from modules.script_callbacks import ExtraNoiseParams, extra_noise_callback
 from modules.sd_samplers_cfg_denoiser import CFGDenoiser  # noqa: F401
 from modules.shared import opts

@@ -1,12 +1,11 @@
 """The sampler of latent consistency models (Luo et al., arXiv 2310.04378)."""
 
 import torch
-
-from modules import sd_samplers_cfg_denoiser, sd_samplers_common, sd_samplers_kdiffusion, shared
-
 from k_diffusion import sampling, utils
 from k_diffusion.external import DiscreteEpsDDPMDenoiser
 from k_diffusion.sampling import default_noise_sampler, trange
+
+from modules import sd_samplers_cfg_denoiser, sd_samplers_common, sd_samplers_kdiffusion, shared
 
 TIMESTEPS = 1000
 ORIGINAL_TIMESTEPS = 50

@@ -39,7 +39,9 @@ def read_vectors(path: str) -> torch.Tensor:
         data = data.get("string_to_param", data)
     tensors = [value for value in data.values() if isinstance(value, torch.Tensor)]
     if len(tensors) != 1:
-        raise ValueError(f"The embedding file {os.path.basename(path)} must hold one tensor, not {len(tensors)}.")
+        raise ValueError(
+            f"The embedding file {os.path.basename(path)} must hold one tensor, not {len(tensors)}."
+        )
     return torch.atleast_2d(tensors[0].detach())
 
 
@@ -100,7 +102,9 @@ class EmbeddingDatabase:
             except Exception as error:
                 errors.display(error, f"loading embedding {filename}")
 
-    def find_embedding_at_position(self, tokens: list[int], offset: int) -> tuple[Embedding | None, int | None]:
+    def find_embedding_at_position(
+        self, tokens: list[int], offset: int
+    ) -> tuple[Embedding | None, int | None]:
         """The embedding whose name starts at this token, and the name's length in tokens."""
         for ids, embedding in self.ids_lookup.get(tokens[offset], []):
             if tokens[offset : offset + len(ids)] == ids:
