@@ -17,13 +17,19 @@ def _vocabulary_file() -> Path:
     """Found without importing the package, whose own imports need torchvision."""
     spec = importlib.util.find_spec("clip")
     if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError("the package clip-anytorch, which holds CLIP's vocabulary, is not installed")
+        raise ModuleNotFoundError(
+            "the package clip-anytorch, which holds CLIP's vocabulary, is not installed"
+        )
     return Path(next(iter(spec.submodule_search_locations))) / "bpe_simple_vocab_16e6.txt.gz"
 
 
 def _byte_letters() -> list[str]:
     """The printable letter that stands for each byte, printable bytes first (GPT-2's byte-level BPE)."""
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    printable = [
+        *range(ord("!"), ord("~") + 1),
+        *range(ord("¡"), ord("¬") + 1),
+        *range(ord("®"), ord("ÿ") + 1),
+    ]
     return [chr(byte) for byte in printable] + [chr(256 + i) for i in range(256 - len(printable))]
 
 

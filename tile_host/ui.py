@@ -7,9 +7,9 @@ from dataclasses import Field
 from typing import Any
 
 import gradio as gr
+
 from modules import shared
 from modules.ui_components import InputAccordion
-
 from tile_host import webui
 from tile_utils.settings import (
     RegionSettings,

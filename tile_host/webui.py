@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from modules import devices, shared
-from modules.sd_samplers_common import InterruptedException
 from torch import Tensor
 
+from modules import devices, shared
+from modules.sd_samplers_common import InterruptedException
 from tile_host import patching
 
 DenoiserCall = Callable[[Callable[..., Tensor], Tensor, Tensor, Any], Tensor]

@@ -230,8 +230,8 @@ def from_dict(cls: type[Settings], values: Mapping[str, Any]) -> Settings:
     """Settings by name, as a command line or a file gives them; what is absent takes its default.
 
     Raises:
-        SettingsError: an unknown name (the nearest is suggested), a value that does not fit its control, or an
-            overlap that leaves no stride between tiles.
+        SettingsError: an unknown name (the nearest is suggested), a value that does not fit its control, or
+            an overlap that leaves no stride between tiles.
     """
     title = _title(cls)
     _known_names(cls, values, title)

@@ -10,12 +10,12 @@ GAUSSIAN_VARIANCE = 0.01
 
 
 def uniform_weights(width: int, height: int, device: torch.device | None = None) -> Tensor:
-    """Every pixel counts 1: the average of MultiDiffusion (Bar-Tal et al., arXiv 2302.08113, eq. 7). [h, w]"""
+    """Every pixel counts 1: the average of MultiDiffusion (arXiv 2302.08113, eq. 7). [h, w], float32"""
     return torch.ones(height, width, device=device)
 
 
 def gaussian_weights(width: int, height: int, device: torch.device | None = None) -> Tensor:
-    """The Gaussian of Mixture of Diffusers, centred on (side - 1) / 2, with each axis' own side. [h, w], float32"""
+    """The Gaussian of Mixture of Diffusers, centred on (side - 1) / 2 of each axis. [h, w], float32"""
 
     def profile(side: int) -> Tensor:
         offset = torch.arange(side, device=device, dtype=torch.float32) - (side - 1) / 2

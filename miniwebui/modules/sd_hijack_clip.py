@@ -102,7 +102,7 @@ class FrozenCLIPEmbedderWithCustomWords(TextConditionalModel):
         self.id_pad = self.id_end
 
     def tokenize(self, texts):
-        return self.tokenizer(texts, truncation=False, add_special_tokens=False)["input_ids"]
+        return self.tokenizer(texts, truncation=False, add_special_tokens=False, verbose=False)["input_ids"]
 
     def encode_with_transformers(self, tokens):
         skip = opts.CLIP_stop_at_last_layers

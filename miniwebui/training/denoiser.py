@@ -97,7 +97,9 @@ def tokenize(captions: list[str]) -> Tensor:
     return tokenizer(captions, padding="max_length", max_length=77, return_tensors="pt").input_ids
 
 
-def loss_of(unet: UNet2DConditionModel, text: CLIPTextModel, x0: Tensor, tokens: Tensor, alphas: Tensor) -> Tensor:
+def loss_of(
+    unet: UNet2DConditionModel, text: CLIPTextModel, x0: Tensor, tokens: Tensor, alphas: Tensor
+) -> Tensor:
     """Noise prediction loss with min-SNR weights (Hang et al., arXiv 2303.09556)."""
     t = torch.randint(1000, (len(x0),))
     alpha = alphas[t].view(-1, 1, 1, 1)

@@ -136,7 +136,9 @@ def _paint_city(image: Image, time: str, rng: np.random.Generator) -> None:
         width, height = float(rng.integers(26, 46)), float(rng.integers(36, 100))
         top, shade = SIZE * HORIZON - height, rng.uniform(0.75, 1.2)
         _blend(
-            image, _lit(tuple(c * shade for c in GROUND["city skyline"]), time), _box(left, top, width, height + 4)
+            image,
+            _lit(tuple(c * shade for c in GROUND["city skyline"]), time),
+            _box(left, top, width, height + 4),
         )
         if time != "day":
             for wy in np.arange(top + 8, SIZE * HORIZON - 8, 14):
@@ -162,7 +164,9 @@ def _paint_ground(image: Image, ground: str, time: str, rng: np.random.Generator
     image += (colour - image) * _below(line)[..., None]
     strength = 14 if ground == "sea" else 7
     stripes = _smooth_noise(rng, 5)[None, :] * np.sin(2 * np.pi * (depth**0.6 * 9 + rng.random()))
-    image += strength * LIGHT[time][1] * stripes[..., None] * _below(line)[..., None] * (_Y > horizon)[..., None]
+    image += (
+        strength * LIGHT[time][1] * stripes[..., None] * _below(line)[..., None] * (horizon < _Y)[..., None]
+    )
 
 
 def _paint_thing(image: Image, thing: str, time: str, rng: np.random.Generator) -> None:
@@ -180,14 +184,14 @@ def _paint_thing(image: Image, thing: str, time: str, rng: np.random.Generator) 
     elif thing == "house":
         w, h, foot = rng.uniform(40, 56), rng.uniform(28, 36), horizon + rng.uniform(22, 50)
         _blend(image, _lit((236, 226, 204), time), _box(cx - w / 2, foot - h, w, h))
-        roof = np.clip(_Y - (foot - h - w * 0.4) - np.abs(_X - cx) * 0.75 + 0.5, 0, 1) * (_Y <= foot - h)
+        roof = np.clip(_Y - (foot - h - w * 0.4) - np.abs(_X - cx) * 0.75 + 0.5, 0, 1) * (foot - h >= _Y)
         _blend(image, _lit((172, 62, 44), time), roof)
     elif thing == "boat":
         w, foot = rng.uniform(40, 54), horizon + rng.uniform(18, 46)
         sail = np.clip((_X - cx) * 1.0, 0, 1) * np.clip(foot - 8 - _Y, 0, 1)
         sail *= np.clip(_Y - (foot - 8 - w) - (_X - cx) * 1.8, 0, 1)
         _blend(image, _lit((248, 246, 240), time), sail)
-        _blend(image, _lit((112, 58, 36), time), _disc(cx, foot - 7, w / 2, 14) * (_Y > foot - 7))
+        _blend(image, _lit((112, 58, 36), time), _disc(cx, foot - 7, w / 2, 14) * (foot - 7 < _Y))
     elif thing == "tree":
         foot, r = horizon + rng.uniform(20, 45), rng.uniform(20, 28)
         _blend(image, _lit((104, 70, 42), time), _box(cx - 4, foot - r * 1.6, 8, r * 1.6))

@@ -1,0 +1,88 @@
+"""Make and keep the virtual environment. Standard library only: this runs before anything is installed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from collections.abc import Sequence
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+SUPPORTED = ((3, 10), (3, 12))
+NEEDED_BYTES = 4 * 2**30
+
+
+class SetupError(Exception):
+    """A step of the set-up failed; the text says what to do."""
+
+
+def _pip(arguments: Sequence[str], what: str) -> None:
+    """Install, after one line that says what."""
+    print(f"Installing {what} …", flush=True)
+    command = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments]
+    if subprocess.run(command).returncode:
+        raise SetupError(
+            f"Installing {what} failed (pip's own words are above). Check the network connection and the free disk "
+            "space, then run the same command again: it goes on from here."
+        )
+
+
+def _check_machine() -> None:
+    lowest, highest = SUPPORTED
+    if not lowest <= sys.version_info[:2] <= highest:
+        raise SetupError(
+            f"This is Python {sys.version_info[0]}.{sys.version_info[1]}; Python 3.10 to 3.12 is needed. "
+            "Install one of these and run the command with it."
+        )
+    if shutil.disk_usage(ROOT).free < NEEDED_BYTES:
+        raise SetupError(
+            f"Less than {NEEDED_BYTES // 2**30} GB are free on the disk of {ROOT}. Free some and run again."
+        )
+
+
+def _stamped(name: str, files: Sequence[Path]) -> tuple[Path, str]:
+    """The file that records a finished step, and what it must hold: the hash of what was asked for."""
+    wanted = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+    return VENV / f"installed-{name}", wanted
+
+
+def _install(name: str, requirements: str, what: str, options: Sequence[str] = ()) -> None:
+    """Install a requirements file, unless this very file is installed already."""
+    path = HERE / requirements
+    stamp, wanted = _stamped(name, [path])
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    _pip([*options, "-r", str(path)], what)
+    stamp.write_text(wanted)
+
+
+def ensure(for_tests: bool = False) -> None:
+    """Bring `.venv` to what the requirements say; returns at once when it is there already.
+
+    Raises:
+        SetupError: a step failed. What was done stays, and the next call goes on from there.
+    """
+    if not PYTHON.exists():
+        _check_machine()
+        print(
+            "First run: making .venv and installing PyTorch, gradio and diffusers, about 3 minutes.",
+            flush=True,
+        )
+        try:
+            venv.create(VENV, with_pip=True, clear=VENV.exists())
+        except (OSError, subprocess.CalledProcessError) as error:
+            shutil.rmtree(VENV, ignore_errors=True)
+            raise SetupError(
+                f"Making the virtual environment failed ({error}). On Debian, 'apt install python3-venv' may help."
+            ) from error
+    _install("main", "requirements.txt", "PyTorch, gradio and diffusers (about 2 minutes)")
+    _install("no-deps", "requirements-no-deps.txt", "k-diffusion's samplers", ["--no-deps"])
+    if for_tests:
+        _install("test", "requirements-test.txt", "pytest, hypothesis, ruff, mypy and playwright")

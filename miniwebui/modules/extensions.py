@@ -1,0 +1,64 @@
+"""Extensions: the folder that the mini WebUI lies in, and those named on the command line."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from argparse import ArgumentParser
+from dataclasses import dataclass
+
+from modules.paths_internal import script_path
+
+
+@dataclass
+class Extension:
+    """A folder with scripts/, javascript/, style.css, preload.py or install.py."""
+
+    name: str
+    path: str
+    enabled: bool = True
+
+    def list_files(self, subdir: str, extension: str) -> list[str]:
+        """Files of `subdir` with that ending, sorted, full paths."""
+        folder = os.path.join(self.path, subdir)
+        names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+        return [os.path.join(folder, name) for name in names if name.endswith(extension)]
+
+
+extensions: list[Extension] = []
+
+
+def active() -> list[Extension]:
+    return [extension for extension in extensions if extension.enabled]
+
+
+def list_extensions(more: list[str] = ()) -> None:
+    """Find the extensions: ours beside the mini WebUI, then `more` folders."""
+    extensions.clear()
+    for path in (os.path.dirname(script_path), *more):
+        extensions.append(Extension(os.path.basename(os.path.abspath(path)), os.path.abspath(path)))
+
+
+def preload(parser: ArgumentParser) -> None:
+    """Let every extension's preload.py add its command-line flags."""
+    for extension in active():
+        path = os.path.join(extension.path, "preload.py")
+        if not os.path.isfile(path):
+            continue
+        spec = importlib.util.spec_from_file_location(f"preload_{extension.name}", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        module.preload(parser)
+
+
+def requested(arguments: list[str]) -> list[str]:
+    """The folders named by --extension, before the parser is complete."""
+    parser = ArgumentParser(add_help=False)
+    parser.add_argument("--extension", action="append", default=[])
+    return parser.parse_known_args(arguments)[0].extension
+
+
+def command_line() -> list[str]:
+    """The arguments that are the WebUI's: none while a test runner owns the command line."""
+    return sys.argv[1:] if os.path.basename(sys.argv[0]) == "webui.py" else []

@@ -1,0 +1,70 @@
+"""The options that the generation core reads, with the defaults of 1.10.1."""
+
+import os
+
+from modules.options import OptionInfo
+from modules.paths_internal import default_output_dir
+
+_OUTPUTS = {
+    f"outdir_{name}": os.path.join(default_output_dir, folder)
+    for name, folder in {
+        "txt2img_samples": "txt2img-images",
+        "img2img_samples": "img2img-images",
+        "txt2img_grids": "txt2img-grids",
+        "img2img_grids": "img2img-grids",
+        "init_images": "init-images",
+    }.items()
+}
+
+# fmt: off
+DEFAULTS = {
+    **_OUTPUTS,
+    # saving
+    "samples_save": True, "samples_format": "png", "samples_filename_pattern": "",
+    "save_images_add_number": True, "save_images_replace_action": "Replace", "grid_save": True,
+    "grid_format": "png", "grid_extended_filename": False, "grid_only_if_multiple": True,
+    "grid_prevent_empty_spots": False, "n_rows": -1, "grid_background_color": "#ffffff",
+    "save_images_before_highres_fix": False, "save_mask": False, "save_mask_composite": False,
+    "jpeg_quality": 80, "webp_lossless": False, "save_init_img": False, "save_incomplete_images": False,
+    "outdir_samples": "", "outdir_grids": "", "save_to_dirs": True, "grid_save_to_dirs": True,
+    "directories_filename_pattern": "[date]", "directories_max_prompt_words": 8, "enable_pnginfo": True,
+    "save_txt": False, "multiple_tqdm": True,
+    # models and prompts
+    "sd_model_checkpoint": None, "sd_checkpoints_limit": 1, "enable_quantization": False,
+    "emphasis": "Original", "comma_padding_backtrack": 20, "CLIP_stop_at_last_layers": 1,
+    "randn_source": "GPU", "tiling": False, "hires_fix_refiner_pass": "second pass",
+    "sd_vae": "Automatic", "auto_vae_precision": True, "auto_vae_precision_bfloat16": False,
+    "sd_vae_encode_method": "Full", "sd_vae_decode_method": "Full", "upscaler_for_img2img": None,
+    "textual_inversion_print_at_load": False, "textual_inversion_add_hashes_to_infotext": True,
+    "extra_networks_default_multiplier": 1.0,
+    # img2img
+    "inpainting_mask_weight": 1.0, "initial_noise_multiplier": 1.0, "img2img_extra_noise": 0.0,
+    "img2img_color_correction": False, "img2img_fix_steps": False, "img2img_background_color": "#ffffff",
+    "return_mask": False, "return_mask_composite": False, "overlay_inpaint": True,
+    # sampling
+    "s_min_uncond": 0.0, "s_min_uncond_all": False, "token_merging_ratio": 0.0,
+    "token_merging_ratio_img2img": 0.0, "token_merging_ratio_hr": 0.0, "pad_cond_uncond": False,
+    "pad_cond_uncond_v0": False, "persistent_cond_cache": True, "batch_cond_uncond": True,
+    "use_old_karras_scheduler_sigmas": False, "no_dpmpp_sde_batch_determinism": False,
+    "use_old_hires_fix_width_height": False, "hires_fix_use_firstpass_conds": False,
+    "use_old_scheduling": False, "use_downcasted_alpha_bar": False, "refiner_switch_by_sample_steps": False,
+    "use_old_emphasis_implementation": False,
+    "eta_ddim": 0.0, "eta_ancestral": 1.0, "ddim_discretize": "uniform", "s_churn": 0.0, "s_tmin": 0.0,
+    "s_tmax": 0.0, "s_noise": 1.0, "sigma_min": 0.0, "sigma_max": 0.0, "rho": 0.0,
+    "eta_noise_seed_delta": 0, "always_discard_next_to_last_sigma": False, "sgm_noise_multiplier": False,
+    "uni_pc_variant": "bh1", "uni_pc_skip_type": "time_uniform", "uni_pc_order": 3,
+    "uni_pc_lower_order_final": True, "sd_noise_schedule": "Default", "skip_early_cond": 0.0,
+    "beta_dist_alpha": 0.6, "beta_dist_beta": 0.6, "hide_samplers": [],
+    # page and infotext
+    "return_grid": True, "add_model_name_to_info": True, "add_model_hash_to_info": True,
+    "add_vae_name_to_info": True, "add_vae_hash_to_info": True, "add_user_name_to_info": False,
+    "add_version_to_infotext": True, "infotext_skip_pasting": [], "infotext_styles": "Apply if any",
+    "live_previews_enable": True, "live_previews_image_format": "png", "show_progress_grid": True,
+    "show_progress_every_n_steps": 10, "show_progress_type": "Approx NN", "live_preview_content": "Prompt",
+    "live_preview_refresh_period": 1000, "live_preview_fast_interrupt": False, "localization": "None",
+    "interrupt_after_current": True, "disabled_extensions": [], "disable_all_extensions": "none",
+}
+# fmt: on
+
+options_templates = {key: OptionInfo(value, key) for key, value in DEFAULTS.items()}
+restricted_opts: set[str] = set()

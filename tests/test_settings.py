@@ -1,0 +1,112 @@
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tile_utils import settings as s
+from tile_utils.settings import RegionSettings, SettingsError, TiledDiffusionSettings, TiledVAESettings
+
+
+def values_of(cls):
+    def value(spec):
+        control, kind = s.control_of(spec), type(spec.default)
+        if kind is bool:
+            return st.booleans()
+        if kind is str:
+            return st.sampled_from(control.choices) if control.choices else st.text()
+        low, high = control.minimum, control.maximum
+        return st.integers(low, high) if kind is int else st.floats(low, high)
+
+    return {spec.name: value(spec) for spec in s.control_fields(cls)}
+
+
+regions = st.lists(st.builds(RegionSettings, **values_of(RegionSettings)), max_size=8).map(tuple)
+diffusion = st.builds(TiledDiffusionSettings, **values_of(TiledDiffusionSettings), regions=regions)
+
+
+@given(diffusion)
+def test_arguments_round_trip(settings):
+    args = s.to_args(settings, 8)
+    assert len(args) == 21 + 80
+    padding = (RegionSettings(),) * (8 - len(settings.regions))
+    expected = dataclasses.replace(settings, regions=settings.regions + padding)
+    assert s.from_args(TiledDiffusionSettings, args) == expected
+
+
+@given(st.builds(TiledVAESettings, **values_of(TiledVAESettings)))
+def test_infotext_round_trip(settings):
+    assert s.from_infotext(TiledVAESettings, s.to_infotext(settings)) == settings
+
+
+def test_the_public_order_of_the_arguments():
+    names = [spec.name for spec in s.control_fields(TiledDiffusionSettings)]
+    assert names == [
+        "enabled",
+        "method",
+        "overwrite_size",
+        "keep_input_size",
+        "image_width",
+        "image_height",
+        "tile_width",
+        "tile_height",
+        "overlap",
+        "tile_batch_size",
+        "upscaler_name",
+        "scale_factor",
+        "noise_inverse",
+        "noise_inverse_steps",
+        "noise_inverse_retouch",
+        "noise_inverse_renoise_strength",
+        "noise_inverse_renoise_kernel",
+        "control_tensor_cpu",
+        "enable_bbox_control",
+        "draw_background",
+        "causal_layers",
+    ]
+    assert [spec.name for spec in s.control_fields(RegionSettings)] == (
+        ["enable", "x", "y", "w", "h", "prompt", "neg_prompt", "blend_mode", "feather_ratio", "seed"]
+    )
+
+
+def test_missing_arguments_take_their_defaults():
+    assert s.from_args(TiledDiffusionSettings, [True, "MultiDiffusion"]) == TiledDiffusionSettings(
+        enabled=True, method="MultiDiffusion"
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"tile_width": 8}, "Tiled Diffusion: 'Latent tile width' is 8; allowed is 16 to 256."),
+        ({"tile_width": "96"}, "Tiled Diffusion: 'Latent tile width' is '96'; allowed is 16 to 256."),
+        ({"tile_width": True}, "Tiled Diffusion: 'Latent tile width' is True; allowed is 16 to 256."),
+        ({"overlap": 4.5}, "'Latent tile overlap' is 4.5; allowed are whole numbers, 0 to 256."),
+        ({"overlap": float("nan")}, "'Latent tile overlap' is nan; allowed is 0 to 256."),
+        ({"overlap": 96}, "'Latent tile overlap' is 96; allowed is less than the tile, 96."),
+        ({"method": "Mixture"}, "allowed is 'MultiDiffusion' or 'Mixture of Diffusers'."),
+        ({"enabled": 1}, "'Tiled Diffusion' is 1; allowed is true or false."),
+        ({"tile_wdth": 96}, "Tiled Diffusion has no setting 'tile_wdth'; did you mean 'tile_width'?"),
+        ({"regions": [{"x": 2}]}, "Tiled Diffusion, Region 1: 'x' is 2; allowed is 0 to 1."),
+        ({"regions": {"x": 0}}, "'regions' is {'x': 0}; allowed is a list of objects."),
+    ],
+)
+def test_bad_settings_get_one_clear_sentence(values, sentence):
+    with pytest.raises(SettingsError) as caught:
+        s.from_dict(TiledDiffusionSettings, values)
+    assert sentence in str(caught.value)
+
+
+def test_too_many_regions_or_arguments():
+    settings = TiledDiffusionSettings(regions=(RegionSettings(),) * 9)
+    with pytest.raises(SettingsError, match="9 regions were given; allowed are 8"):
+        s.to_args(settings, 8)
+    with pytest.raises(SettingsError, match="8 arguments were sent; there are 7"):
+        s.from_args(TiledVAESettings, [False, 960, 64, True, False, False, False, 1])
+
+
+def test_broken_infotext():
+    for text in ('{"method": "Multi', "[]", json.dumps({"tile_width": 1})):
+        with pytest.raises(SettingsError):
+            s.from_infotext(TiledDiffusionSettings, text)
