@@ -1,6 +1,6 @@
 """Which device and which precision, as `modules.devices` of the WebUI does.
 
-`initialize()` is called once the command line is known; `device` and the dtypes are set from then on.
+`device` and the dtypes are set when this is imported, from the command line.
 The random functions (`randn` …) are put here by `modules.rng`.
 """
 
@@ -114,3 +114,4 @@ def enable_tf32() -> None:
 
 
 errors.run(enable_tf32, "Enabling TF32")
+initialize()
