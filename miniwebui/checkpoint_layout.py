@@ -153,7 +153,9 @@ def save_checkpoint(
     tensors = {}
     for module, keys in _all_keys(components):
         for key, value in module.state_dict().items():
-            if ".mid.attn_1." in keys[key] and value.ndim == 2:  # a linear layer here, a 1x1 convolution there
+            if (
+                ".mid.attn_1." in keys[key] and value.ndim == 2
+            ):  # a linear layer here, a 1x1 convolution there
                 value = value[:, :, None, None]
             tensors[keys[key]] = value.to(dtype).contiguous()
     architecture = {"text_heads": components.text_encoder.config.num_attention_heads}

@@ -36,7 +36,7 @@ def _byte_letters() -> list[str]:
 @cache
 def clip_tokenizer() -> CLIPTokenizer:
     """Stable Diffusion 1.x's tokenizer: 49,408 tokens, 77 a prompt, padded with <|endoftext|>."""
-    lines = gzip.open(_vocabulary_file(), "rt", encoding="utf-8").read().split("\n")
+    lines = gzip.decompress(_vocabulary_file().read_bytes()).decode().split("\n")
     merges = [tuple(line.split()) for line in lines[1 : MERGES + 1]]
     letters = _byte_letters()
     tokens = [*letters, *(letter + "</w>" for letter in letters), *("".join(pair) for pair in merges)]

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,15 @@ class UsageError(Exception):
     """The command line asks for something that does not exist; the text is one sentence."""
 
 
-def initialize() -> None:
+def initialize(checkpoint: str | None = None) -> None:
     """Load scripts, samplers, upscalers and the list of checkpoints; the checkpoint itself when first used."""
     if str(HERE) not in sys.path:
         sys.path.insert(0, str(HERE))
     from miniwebui import k_diffusion_import  # noqa: F401
-    from modules import modelloader, script_callbacks, scripts, sd_models, sd_samplers
+    from modules import modelloader, script_callbacks, scripts, sd_models, sd_samplers, shared
 
+    if checkpoint is not None:
+        shared.cmd_opts.ckpt = checkpoint
     script_callbacks.clear_callbacks()
     modelloader.load_upscalers()
     sd_models.list_models()
@@ -208,11 +211,9 @@ def _save(processed: Any, out: Path) -> list[Path]:
 def render(arguments: list[str]) -> int:
     """`python -m miniwebui render`: draw, save, say where. Exit status 2 for what cannot be drawn."""
     options = _parser().parse_args(arguments)
-    initialize()
+    initialize(options.ckpt)
     from modules import processing, shared
 
-    if options.ckpt:
-        shared.cmd_opts.ckpt = options.ckpt
     try:
         _check(options)
         if not options.out.resolve().parent.is_dir():
@@ -220,7 +221,7 @@ def render(arguments: list[str]) -> int:
         p = _processing(options)
         shared.state.begin(job="render")
         try:
-            with p:
+            with closing(p):
                 processed = processing.process_images(p)
         finally:
             shared.state.end()

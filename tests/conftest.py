@@ -1,4 +1,73 @@
+"""The mini WebUI without a page, with a small random model of the demo's shape: what the tests run on."""
+
+from contextlib import closing
+from types import SimpleNamespace
+
+import pytest
+import torch
 from hypothesis import settings
+
+from miniwebui import webui as miniwebui_webui
 
 settings.register_profile("unhurried", deadline=None)  # the machine may be busy; nothing here tests speed
 settings.load_profile("unhurried")
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory):
+    """A checkpoint with random weights: the networks are real, the pictures are noise."""
+    from miniwebui.checkpoint_layout import Components, save_checkpoint
+    from miniwebui.training.autoencoder import make_vae
+    from miniwebui.training.denoiser import make_text_encoder, make_unet
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("checkpoint") / "random.safetensors"
+    save_checkpoint(path, Components(make_unet(), make_vae(), make_text_encoder()), {})
+    return path
+
+
+@pytest.fixture(scope="session")
+def webui(checkpoint):
+    """The initialised mini WebUI: its modules, and `draw(script settings, **processing arguments)`."""
+    miniwebui_webui.initialize(str(checkpoint))
+    from modules import processing, scripts, shared
+
+    shared.cmd_opts.disable_console_progressbars = True
+    shared.opts.live_previews_enable = False
+
+    def prepare(settings=None, **arguments):
+        """The processing object of a small picture; `settings` are Tiled Diffusion's, by name."""
+        defaults = {
+            "prompt": "sea, day",
+            "width": 256,
+            "height": 128,
+            "steps": 2,
+            "cfg_scale": 4.0,
+            "seed": 7,
+            "sampler_name": "Euler",
+            "do_not_save_samples": True,
+            "do_not_save_grid": True,
+        }
+        kind = "Img2Img" if "init_images" in arguments else "Txt2Img"
+        make = getattr(processing, f"StableDiffusionProcessing{kind}")
+        p = make(sd_model=shared.sd_model, **{**defaults, **arguments})
+        p.scripts = scripts.scripts_img2img if kind == "Img2Img" else scripts.scripts_txt2img
+        args = miniwebui_webui.default_script_args(p.scripts)
+        if settings is not None:
+            script = p.scripts.script("Tiled Diffusion")
+            args[script.args_from : script.args_to] = script.args_from_settings(settings)
+        p.script_args = tuple(args)
+        return p
+
+    def process(p):
+        shared.state.begin(job="test")
+        try:
+            with closing(p):
+                return processing.process_images(p)
+        finally:
+            shared.state.end()
+
+    def draw(settings=None, **arguments):
+        return process(prepare(settings, **arguments))
+
+    return SimpleNamespace(shared=shared, scripts=scripts, prepare=prepare, process=process, draw=draw)

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+
 from miniwebui import checkpoint_layout as layout
 from miniwebui.checkpoint_layout import CheckpointError, Components, load_checkpoint, save_checkpoint
 from miniwebui.training.autoencoder import make_vae

@@ -52,7 +52,7 @@ def test_the_average_counts_every_tile_once_or_by_the_gaussian():
         grid = make_grid(24, 16, 16, 16, 8)
         fuser = TileFuser(grid, method, 1, x.device)
         values = iter([torch.zeros(1, 1, 16, 16), torch.ones(1, 1, 16, 16)])
-        fused = fuser.fuse(lambda *_: next(values), x, torch.ones(1), {})[0, 0, 0]
+        fused = fuser.fuse(lambda *_, values=values: next(values), x, torch.ones(1), {})[0, 0, 0]
         weight = WEIGHTINGS[method](16, 16)[0]
         overlap = weight[:8] / (weight[:8] + weight[8:])
         assert torch.allclose(fused, torch.cat([torch.zeros(8), overlap, torch.ones(8)]), atol=1e-6)

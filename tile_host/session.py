@@ -44,6 +44,17 @@ class TiledDiffusionSession:
             self._generation.enter_context(patching.attribute(p, "width", width))
             self._generation.enter_context(patching.attribute(p, "height", height))
         p.extra_generation_params[INFOTEXT_KEY] = to_infotext(self.settings)
+        self._close_with(p)
+
+    def _close_with(self, p: Any) -> None:
+        """Undo everything when the host closes `p`: it does so after errors too, when no hook is called."""
+        host_close = p.close
+
+        def close() -> None:
+            self.close()
+            host_close()
+
+        self._generation.enter_context(patching.attribute(p, "close", close))
 
     def begin_pass(self, p: Any, x: Tensor) -> None:
         """Before each sampling: hook the pass' denoiser if its canvas needs more than one tile.

@@ -1,5 +1,7 @@
 """Cheap pictures of latents, for previews: one colour per latent pixel."""
 
+import json
+
 import torch
 
 from modules import shared
@@ -14,7 +16,8 @@ SD1_RGB_FACTORS = [
 
 def _rgb_factors() -> list[list[float]]:
     """[latent channels][3] of the loaded checkpoint: its own if its metadata gives them, else SD 1's."""
-    return shared.sd_model.metadata.get("latent_rgb_factors") or SD1_RGB_FACTORS
+    own = shared.sd_model.metadata.get("latent_rgb_factors")
+    return json.loads(own) if own else SD1_RGB_FACTORS
 
 
 def cheap_approximation(sample: torch.Tensor) -> torch.Tensor:

@@ -93,10 +93,8 @@ def train(minutes: float, seed: int = 1) -> AutoencoderKL:
         if time.time() - saved > 120:
             saved = time.time()
             torch.save(average.state_dict(), WORK / "vae.pt")
-            print(
-                f"step {step}, {saved - start:.0f} s, loss {loss.item():.4f}, held out {psnr(average, held_out):.2f} dB",
-                flush=True,
-            )
+            quality = psnr(average, held_out)
+            print(f"step {step}, {saved - start:.0f} s, held out {quality:.2f} dB", flush=True)
     torch.save(average.state_dict(), WORK / "vae.pt")
     print(f"step {step}, held out {psnr(average, held_out):.2f} dB", flush=True)
     return average

@@ -1,0 +1,186 @@
+"""Tiled Diffusion through the whole host: what is drawn, what is left behind, what the user is told."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from modules import sd_samplers, sd_samplers_cfg_denoiser
+
+TILED = {"enabled": True, "tile_width": 16, "tile_height": 16, "overlap": 8}
+
+
+def pixels(processed):
+    return np.stack([np.asarray(image) for image in processed.images[processed.index_of_first_image :]])
+
+
+@pytest.fixture
+def unet_inputs(webui, monkeypatch):
+    """The shapes of every latent that the UNet is given."""
+    seen = []
+    model = webui.shared.sd_model
+    original = model.apply_model
+
+    def apply_model(x, *args, **kwargs):
+        seen.append(tuple(x.shape))
+        return original(x, *args, **kwargs)
+
+    monkeypatch.setattr(model, "apply_model", apply_model)
+    return seen
+
+
+@pytest.mark.parametrize("method", ["MultiDiffusion", "Mixture of Diffusers"])
+def test_every_unet_call_is_given_tiles(webui, unet_inputs, method):
+    processed = webui.draw(TILED | {"method": method})
+    assert {shape[-2:] for shape in unet_inputs} == {(16, 16)}
+    assert {shape[0] for shape in unet_inputs} == {6}  # three tiles, cond and uncond
+    assert len(unet_inputs) == 2
+    assert pixels(processed).shape == (1, 128, 256, 3)
+
+
+def test_off_is_bit_identical_before_and_after(webui):
+    before = pixels(webui.draw())
+    tiled = pixels(webui.draw(TILED))
+    assert not np.array_equal(before, tiled)
+    assert np.array_equal(before, pixels(webui.draw({"enabled": False})))
+    assert np.array_equal(tiled, pixels(webui.draw(TILED)))
+
+
+def test_one_tile_hooks_nothing_and_says_so(webui, caplog):
+    caplog.set_level("INFO", "Tiled Diffusion")
+    drawn = pixels(webui.draw({"enabled": True}))
+    assert "Pass not tiled: one tile of 96x96 covers the canvas of 32x16 (latent)." in caplog.text
+    assert np.array_equal(drawn, pixels(webui.draw()))
+
+
+def test_every_sampler_draws_tiled(webui, unet_inputs):
+    names = [sampler.name for sampler in sd_samplers.all_samplers]
+    assert len(names) >= 15
+    for name in names:
+        unet_inputs.clear()
+        processed = webui.draw(TILED, sampler_name=name, steps=4, width=256)
+        assert {shape[-2:] for shape in unet_inputs} == {(16, 16)}, name
+        assert pixels(processed).std() > 0, name
+
+
+def test_batches_and_prompts_of_every_kind(webui, unet_inputs):
+    processed = webui.draw(
+        TILED, prompt="sea AND (day:1.3), [red:blue:1]", negative_prompt="night", batch_size=2, n_iter=2
+    )
+    assert len(pixels(processed)) == 4
+    assert {shape[-2:] for shape in unet_inputs} == {(16, 16)}
+    single = pixels(
+        webui.draw(TILED, prompt="sea AND (day:1.3), [red:blue:1]", negative_prompt="night", seed=8)
+    )
+    assert np.abs(pixels(processed)[1].astype(int) - single[0]).max() <= 2
+
+
+def test_split_calls_and_skipped_uncond(webui, unet_inputs):
+    together = pixels(webui.draw(TILED))
+    webui.shared.opts.batch_cond_uncond = False
+    try:
+        apart = pixels(webui.draw(TILED))
+    finally:
+        webui.shared.opts.batch_cond_uncond = True
+    assert np.abs(together.astype(int) - apart).max() <= 2
+    webui.shared.opts.skip_early_cond = 1.0
+    unet_inputs.clear()
+    try:
+        webui.draw(TILED)
+    finally:
+        webui.shared.opts.skip_early_cond = 0.0
+    assert {shape[0] for shape in unet_inputs} == {3}
+
+
+def test_the_hires_pass_has_its_own_grid(webui, unet_inputs, caplog):
+    caplog.set_level("INFO", "Tiled Diffusion")
+    processed = webui.draw(
+        TILED,
+        enable_hr=True,
+        hr_scale=1.5,
+        hr_upscaler="Latent",
+        denoising_strength=0.9,
+        hr_sampler_name="DDIM",
+    )
+    assert pixels(processed).shape == (1, 192, 384, 3)
+    assert {shape[-2:] for shape in unet_inputs} == {(16, 16)}
+    assert "Pass: canvas 32x16 (latent), 3x1 tiles" in caplog.text
+    assert "Hires pass: canvas 48x24 (latent), 5x2 tiles" in caplog.text
+
+
+def test_img2img_is_tiled(webui, unet_inputs):
+    start = Image.effect_noise((256, 128), 80).convert("RGB")
+    processed = webui.draw(TILED, init_images=[start], denoising_strength=0.9)
+    assert pixels(processed).shape == (1, 128, 256, 3)
+    assert {shape[-2:] for shape in unet_inputs} == {(16, 16)}
+
+
+def test_overwritten_size_is_drawn_and_given_back(webui):
+    settings = TILED | {"overwrite_size": True, "image_width": 320, "image_height": 256}
+    p = webui.prepare(settings)
+    processed = webui.process(p)
+    assert pixels(processed).shape == (1, 256, 320, 3)
+    assert (p.width, p.height) == (256, 128)
+
+
+def test_the_picture_remembers_its_settings(webui):
+    text = webui.draw(TILED).infotexts[0]
+    from modules import infotext_utils
+
+    parsed = infotext_utils.parse_generation_parameters(text)["Tiled Diffusion"]
+    assert json.loads(parsed) == TILED
+
+
+class BoomError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("ending", ["success", "error", "interrupt"])
+def test_no_patch_is_left_behind(webui, monkeypatch, ending):
+    plain = pixels(webui.draw())
+    model, denoisers, calls = webui.shared.sd_model, [], []
+    model_before = dict(vars(model))
+    with monkeypatch.context() as patch:
+        forward = sd_samplers_cfg_denoiser.CFGDenoiser.forward
+        apply_model = model.apply_model
+
+        def watched_forward(self, *args, **kwargs):
+            denoisers.append(self)
+            return forward(self, *args, **kwargs)
+
+        def watched_model(*args, **kwargs):
+            calls.append(1)
+            if len(calls) == 2 and ending == "error":
+                raise BoomError
+            if len(calls) == 2 and ending == "interrupt":
+                webui.shared.state.interrupt()
+            return apply_model(*args, **kwargs)
+
+        patch.setattr(sd_samplers_cfg_denoiser.CFGDenoiser, "forward", watched_forward)
+        patch.setattr(model, "apply_model", watched_model)
+        overwritten = {"overwrite_size": True, "image_width": 384, "image_height": 256}
+        p = webui.prepare(TILED | overwritten | {"tile_batch_size": 1})
+        if ending == "error":
+            with pytest.raises(BoomError):
+                webui.process(p)
+        else:
+            webui.process(p)
+    assert len(calls) == {"success": 2 * 15, "error": 2, "interrupt": 2}[ending]
+    assert type(denoisers[0]).__module__.startswith("modules.")
+    assert (p.width, p.height) == (256, 128)
+    assert not {"close", "init"} & vars(p).keys()
+    assert vars(model) == model_before
+    assert np.array_equal(plain, pixels(webui.draw()))
+
+
+def test_a_setting_that_cannot_be_used_stops_the_generation(webui):
+    p = webui.prepare(TILED)
+    args = list(p.script_args)
+    script = p.scripts.script("Tiled Diffusion")
+    args[script.args_from + 6] = 8
+    p.script_args = tuple(args)
+    with pytest.raises(ValueError, match="'Latent tile width' is 8; allowed is 16 to 256"):
+        webui.process(p)
+    assert "init" not in vars(p)
+    assert pixels(webui.draw(TILED)).shape == (1, 128, 256, 3)
