@@ -290,14 +290,16 @@ class ScriptRunner:
             self.create_script_ui(script)
         return self.inputs
 
-    def ordered_scripts(self, hook: str) -> list[Script]:
+    def ordered_scripts(self, method_name: str) -> list[Script]:
         """Always-on scripts whose class overrides the hook."""
-        if hook not in self.callback_map:
-            base = getattr(Script, hook)
-            self.callback_map[hook] = [
-                script for script in self.alwayson_scripts if getattr(type(script), hook, base) is not base
+        if method_name not in self.callback_map:
+            base = getattr(Script, method_name)
+            self.callback_map[method_name] = [
+                script
+                for script in self.alwayson_scripts
+                if getattr(type(script), method_name, base) is not base
             ]
-        return self.callback_map[hook]
+        return self.callback_map[method_name]
 
     def _call(self, hook: str, p: Any, *given: Any, **kwargs: Any) -> None:
         """A hook's error is logged, and the generation goes on without it: as the real WebUI does."""

@@ -66,8 +66,8 @@ class InputAccordion(gr.Checkbox):
         self.accordion.__enter__()
         return self
 
-    def __exit__(self, *exc: Any) -> None:
-        self.accordion.__exit__(*exc)
+    def __exit__(self, exc_type: Any, exc_val: Any, exc_tb: Any) -> None:
+        self.accordion.__exit__(exc_type, exc_val, exc_tb)
 
     def get_block_name(self) -> str:
         return "checkbox"

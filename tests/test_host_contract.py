@@ -1,0 +1,97 @@
+"""The mini WebUI offers what WebUI 1.10.1 offers, and the extension uses nothing else.
+
+The facts were read off the sources of 1.10.1; `tools/trim_host_facts.py` made the file.
+"""
+
+import ast
+import importlib
+import inspect
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FACTS = json.loads((ROOT / "tests/data/webui-1.10.1.json").read_text())
+POSITIONAL = ("pk", "po")
+
+
+def offered(webui):
+    """(label, ours, parameters of the real one) for every function and method that both have."""
+    for module_name, facts in FACTS.items():
+        module = importlib.import_module(module_name)
+        for name, params in facts["functions"].items():
+            if inspect.isfunction(ours := getattr(module, name, None)):
+                yield f"{module_name}.{name}", ours, params
+        for class_name, methods in facts["classes"].items():
+            ours_class = getattr(module, class_name, None)
+            for name, params in methods.items():
+                ours = getattr(ours_class, "__dict__", {}).get(name)
+                if inspect.isfunction(ours):
+                    yield f"{module_name}.{class_name}.{name}", ours, params
+
+
+def difference(ours, params):
+    """What a caller that knows the real signature would stumble over, or None."""
+    signature = inspect.signature(ours).parameters
+    names = list(signature)
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.values())
+    for index, (name, kind, default) in enumerate(params):
+        if kind not in (*POSITIONAL, "ko"):
+            continue
+        if name not in signature:
+            if takes_any and kind == "ko":
+                continue
+            return f"lacks the parameter {name}"
+        if kind in POSITIONAL and names[index] != name:
+            return f"has {name} at place {names.index(name)}, not {index}"
+        if default is not None and signature[name].default is inspect.Parameter.empty:
+            return f"needs {name}, which has a default there"
+    known = {name for name, *_ in params}
+    for name, parameter in signature.items():
+        variable = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+        if name not in known and not variable and parameter.default is parameter.empty:
+            return f"needs {name}, which is not there"
+    return None
+
+
+def test_signatures_are_the_real_ones(webui):
+    compared = list(offered(webui))
+    assert len(compared) > 150
+    wrong = [f"{label} {what}" for label, ours, params in compared if (what := difference(ours, params))]
+    assert not wrong, "\n".join(wrong)
+
+
+def uses_of_the_host(path):
+    """(module, name) for every name of `modules` that a file imports or reads."""
+    tree = ast.parse(path.read_text())
+    aliases = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "modules":
+            aliases.update({alias.asname or alias.name: f"modules.{alias.name}" for alias in node.names})
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("modules."):
+            yield from ((node.module, alias.name) for alias in node.names)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in aliases:
+            yield aliases[node.value.id], node.attr
+
+
+@pytest.mark.parametrize("folder", ["tile_host", "scripts"])
+def test_the_extension_uses_only_what_the_real_host_has(folder):
+    files = sorted((ROOT / folder).glob("*.py"))
+    used = {use for file in files for use in uses_of_the_host(file)}
+    assert used
+    unknown = [f"{module}.{name}" for module, name in used if name not in FACTS[module]["public"]]
+    assert not unknown
+
+
+def test_every_hook_of_the_script_has_the_real_signature():
+    real = FACTS["modules.scripts"]["classes"]["Script"]
+    tree = ast.parse((ROOT / "scripts/tiled_diffusion.py").read_text())
+    script = next(node for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+    methods = {node.name: node for node in script.body if isinstance(node, ast.FunctionDef)}
+    hooks = methods.keys() & real.keys() - {"__init__"}
+    assert {"ui", "show", "title", "process", "process_before_every_sampling", "postprocess"} <= hooks
+    for name in hooks:
+        ours = [arg.arg for arg in methods[name].args.args]
+        assert ours == [param[0] for param in real[name] if param[1] in POSITIONAL], name
