@@ -1,4 +1,4 @@
-"""`python -m miniwebui render …` and `… test`: set up once, then do it. Standard library only."""
+"""`python -m miniwebui` (the page), `… render` and `… test`: set up once, then do it. Standard library only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 from miniwebui import environment
 
-USAGE = "usage: python -m miniwebui render --prompt … --out FILE | test [pytest options]"
+USAGE = "usage: python -m miniwebui [--port N] | render --prompt … --out FILE | test [pytest options]"
 
 
 def test(options: list[str]) -> int:
@@ -26,20 +26,24 @@ def test(options: list[str]) -> int:
     return 0
 
 
-def render(options: list[str]) -> int:
-    """Hand over to the WebUI inside of the environment."""
+def inside(command: str, options: list[str]) -> int:
+    """Hand a command over to the WebUI inside of the environment."""
     environment.ensure()
-    webui = environment.HERE / "webui.py"
-    return subprocess.run([str(environment.PYTHON), str(webui), "render", *options]).returncode
+    program = environment.HERE / "webui.py"
+    try:
+        return subprocess.run([str(environment.PYTHON), str(program), command, *options]).returncode
+    except KeyboardInterrupt:
+        return 130
 
 
 def main(arguments: list[str]) -> int:
-    commands = {"render": render, "test": test}
-    if not arguments or arguments[0] not in commands:
+    command = "page" if not arguments or arguments[0].startswith("-") else arguments[0]
+    options = arguments if command == "page" else arguments[1:]
+    if command not in ("page", "render", "test"):
         print(USAGE, file=sys.stderr)
         return 2
     try:
-        return commands[arguments[0]](arguments[1:])
+        return test(options) if command == "test" else inside(command, options)
     except environment.SetupError as error:
         print(error, file=sys.stderr)
         return 1

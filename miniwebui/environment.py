@@ -63,6 +63,23 @@ def _install(name: str, requirements: str, what: str, options: Sequence[str] = (
     stamp.write_text(wanted)
 
 
+def _install_browser() -> None:
+    """Debian's Chromium for the browser tests, where it may be installed."""
+    if shutil.which("chromium"):
+        return
+    if not shutil.which("apt-get") or os.geteuid() != 0:
+        raise SetupError(
+            "The browser tests need Chromium: install your system's package 'chromium' and run again."
+        )
+    print("Installing Debian's Chromium (about 1 minute) …", flush=True)
+    quiet = {"stdout": subprocess.DEVNULL, "env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}}
+    for command in (["update"], ["install", "-y", "--no-install-recommends", "chromium"]):
+        if subprocess.run(["apt-get", "-qq", *command], **quiet).returncode:
+            raise SetupError(
+                "Installing Chromium failed (apt's own words are above). Check the network, run again."
+            )
+
+
 def ensure(for_tests: bool = False) -> None:
     """Bring `.venv` to what the requirements say; returns at once when it is there already.
 
@@ -86,3 +103,4 @@ def ensure(for_tests: bool = False) -> None:
     _install("no-deps", "requirements-no-deps.txt", "k-diffusion's samplers", ["--no-deps"])
     if for_tests:
         _install("test", "requirements-test.txt", "pytest, hypothesis, ruff, mypy and playwright")
+        _install_browser()

@@ -234,6 +234,24 @@ def render(arguments: list[str]) -> int:
     return 0
 
 
+def page(arguments: list[str]) -> int:
+    """`python -m miniwebui`: the page, until Ctrl-C."""
+    parser = argparse.ArgumentParser(prog="python -m miniwebui")
+    parser.add_argument("--port", type=int, default=7860)
+    parser.add_argument("--ckpt", help="checkpoint of Stable Diffusion 1.x")
+    options, _ = parser.parse_known_args(arguments)
+    initialize(options.ckpt)
+    import gradio as gr
+
+    from modules import extensions, ui
+
+    gr.routes.templates.TemplateResponse = ui.add_scripts(gr.routes.templates.TemplateResponse)
+    allowed = [str(HERE), *(extension.path for extension in extensions.active())]
+    blocks = ui.create_ui().queue(concurrency_count=4)
+    blocks.launch(server_name="127.0.0.1", server_port=options.port, allowed_paths=allowed)
+    return 0
+
+
 if __name__ == "__main__":
     sys.path[0] = str(HERE.parent)  # `miniwebui` is a package of the folder above this file's
     sys.path.insert(0, str(HERE))
@@ -242,4 +260,4 @@ if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
     for noisy in ("httpx", "asyncio", "diffusers", "transformers"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    sys.exit({"render": render}[sys.argv[1]](sys.argv[2:]))
+    sys.exit({"render": render, "page": page}[sys.argv[1]](sys.argv[2:]))

@@ -77,7 +77,7 @@ class TiledDiffusionPanel:
     def _sampling_controls(self) -> None:
         with gr.Row(variant="compact"):
             self._add("method")
-            free = gr.Button("Free GPU", elem_id=f"MD-{self.tab}-free-gpu", size="sm")
+            free = gr.Button("Free GPU", elem_id=f"MD-{self.tab}-free-gpu", size="sm", scale=0)
             free.click(fn=lambda: gr.Info(webui.free_gpu()), inputs=[], outputs=[])
         with gr.Row(variant="compact"):
             self._add("tile_width")
