@@ -20,7 +20,7 @@ from miniwebui.training.painter import caption, paint, random_scene
 SCALE_FACTOR = 0.18215
 """Stable Diffusion's constant: latents times this have unit variance."""
 LATENT_NOISE = 0.02
-BATCH, PEAK_RATE, MIN_SNR = 32, 1.5e-3, 5.0
+BATCH, PEAK_RATE, MIN_SNR = 16, 2e-3, 5.0
 DROPPED_CAPTIONS = 0.1
 
 
