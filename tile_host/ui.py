@@ -22,10 +22,6 @@ from tile_utils.settings import (
     to_args,
 )
 
-GRID_CONTROLS = ("method", "tile_width", "tile_height", "overlap", "tile_batch_size")
-"""The controls that show in both tabs. Those of features that are not there yet exist, hidden: the order of the
-argument list is public."""
-
 
 def component(spec: Field[Any], tab: str, *, index: int = 0, visible: bool = True) -> gr.components.Component:
     """The gradio component of one setting; `index` counts regions from 1."""
@@ -48,7 +44,10 @@ def component(spec: Field[Any], tab: str, *, index: int = 0, visible: bool = Tru
 
 
 class TiledDiffusionPanel:
-    """The Tiled Diffusion accordion of one tab; `components` are in argument order."""
+    """The Tiled Diffusion accordion of one tab; `components` are in argument order.
+
+    Controls of features that are not there yet exist, hidden: the order of the argument list is public.
+    """
 
     def __init__(self, tab: str, max_regions: int) -> None:
         self.tab = tab
@@ -60,8 +59,9 @@ class TiledDiffusionPanel:
             self._sampling_controls()
             if tab == "t2i":
                 self._size_controls()
-            for name in self._specs.keys() - self._made.keys():
-                self._add(name, visible=False)
+            for name in self._specs:
+                if name not in self._made:
+                    self._add(name, visible=False)
             regions = [
                 component(spec, tab, index=i, visible=False)
                 for i in range(1, max_regions + 1)
