@@ -24,19 +24,16 @@ def initialize(checkpoint: str | None = None) -> None:
     if str(HERE) not in sys.path:
         sys.path.insert(0, str(HERE))
     from miniwebui import k_diffusion_import  # noqa: F401
-    from modules import modelloader, script_callbacks, scripts, sd_models, sd_samplers, shared
+    from modules import modelloader, scripts, sd_models, sd_samplers, shared
 
     if checkpoint is not None:
         shared.cmd_opts.ckpt = checkpoint
-    script_callbacks.clear_callbacks()
     modelloader.load_upscalers()
     sd_models.list_models()
     sd_samplers.set_samplers()
     scripts.load_scripts()
-    for is_img2img in (False, True):
-        runner = scripts.ScriptRunner()
-        runner.initialize_scripts(is_img2img)
-        setattr(scripts, "scripts_img2img" if is_img2img else "scripts_txt2img", runner)
+    scripts.scripts_txt2img.initialize_scripts(is_img2img=False)
+    scripts.scripts_img2img.initialize_scripts(is_img2img=True)
 
 
 def default_script_args(runner: Any) -> list[Any]:

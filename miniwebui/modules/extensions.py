@@ -18,6 +18,11 @@ class Extension:
     name: str
     path: str
     enabled: bool = True
+    is_builtin = False
+
+    @property
+    def canonical_name(self) -> str:
+        return self.name.lower()
 
     def list_files(self, subdir: str, extension: str) -> list[str]:
         """Files of `subdir` with that ending, sorted, full paths."""
@@ -27,6 +32,17 @@ class Extension:
 
 
 extensions: list[Extension] = []
+
+
+def find_extension(filename: str) -> Extension | None:
+    """The extension that a file belongs to; the WebUI's own files lie in an extension's folder, but are none's."""
+    path = os.path.realpath(filename)
+    if path.startswith(os.path.realpath(script_path) + os.sep):
+        return None
+    for extension in extensions:
+        if path.startswith(os.path.realpath(extension.path) + os.sep):
+            return extension
+    return None
 
 
 def active() -> list[Extension]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-from modules import errors
+from modules import errors, extensions
 
 
 class ImageSaveParams:
@@ -69,6 +70,11 @@ class ImageGridLoopParams:
         self.rows = rows
 
 
+class UiTrainTabParams:
+    def __init__(self, txt2img_preview_params: Any) -> None:
+        self.txt2img_preview_params = txt2img_preview_params
+
+
 @dataclass
 class BeforeTokenCounterParams:
     prompt: str
@@ -77,38 +83,127 @@ class BeforeTokenCounterParams:
     is_positive: bool = True
 
 
-class Callback(NamedTuple):
+@dataclass
+class ScriptCallback:
+    """A registered function; `script` is the file that registered it, `name` is unique in its category."""
+
     script: str
-    function: Callable
+    callback: Any
+    name: str = "unnamed"
 
 
-_registered: dict[str, list[Callback]] = {}
+CATEGORIES = (
+    "app_started", "model_loaded", "ui_tabs", "ui_train_tabs", "ui_settings", "before_image_saved",
+    "image_saved", "extra_noise", "cfg_denoiser", "cfg_denoised", "cfg_after_cfg", "before_component",
+    "after_component", "image_grid", "infotext_pasted", "script_unloaded", "before_ui", "on_reload",
+    "list_optimizers", "list_unets", "before_token_counter",
+)  # fmt: skip
+callback_map: dict[str, list[ScriptCallback]] = {f"callbacks_{category}": [] for category in CATEGORIES}
 
 
-def _add(name: str, function: Callable) -> None:
-    caller = next((frame.filename for frame in inspect.stack() if frame.filename != __file__), "unknown file")
-    _registered.setdefault(name, []).append(Callback(caller, function))
+def _calling_file() -> str:
+    """The file, outside of this module, whose code is running."""
+    return next((frame.filename for frame in inspect.stack() if frame.filename != __file__), "unknown file")
 
 
-def _call(name: str, *args: Any) -> None:
-    for callback in _registered.get(name, []):
-        try:
-            callback.function(*args)
-        except Exception:
-            errors.report(f"error executing callback {name} for {callback.script}", exc_info=True)
+def add_callback(
+    callbacks: list[ScriptCallback],
+    fun: Any,
+    *,
+    name: str | None = None,
+    category: str = "unknown",
+    filename: str | None = None,
+) -> None:
+    """Append `fun` under the name extension/file/category, with `name` and a number where that is taken."""
+    filename = filename or _calling_file()
+    extension = extensions.find_extension(filename)
+    parts = [extension.canonical_name if extension else "base", os.path.basename(filename), category]
+    full = wanted = "/".join(parts + ([name] if name is not None else []))
+    taken = {callback.name for callback in callbacks}
+    number = 0
+    while full in taken:
+        number += 1
+        full = f"{wanted}-{number}"
+    callbacks.append(ScriptCallback(filename, fun, full))
+
+
+def ordered_callbacks(
+    category: str, unordered_callbacks: list[ScriptCallback] | None = None, *, enable_user_sort: bool = True
+) -> list[ScriptCallback]:
+    """In the order of registration; a copy, so that a callback may remove itself."""
+    if unordered_callbacks is None:
+        unordered_callbacks = callback_map.get(f"callbacks_{category}", [])
+    return list(unordered_callbacks)
+
+
+def enumerate_callbacks() -> Iterator[tuple[str, list[ScriptCallback]]]:
+    for category, callbacks in callback_map.items():
+        yield category.removeprefix("callbacks_"), callbacks
+
+
+def report_exception(c: ScriptCallback, job: str) -> None:
+    errors.report(f"Error executing callback {job} for {c.script}", exc_info=True)
 
 
 def clear_callbacks() -> None:
-    _registered.clear()
+    for callbacks in callback_map.values():
+        callbacks.clear()
+
+
+def remove_current_script_callbacks() -> None:
+    """Forget what the calling file registered."""
+    file = _calling_file()
+    for callbacks in callback_map.values():
+        callbacks[:] = [callback for callback in callbacks if callback.script != file]
 
 
 def remove_callbacks_for_function(callback_func: Callable) -> None:
-    for name, callbacks in _registered.items():
-        _registered[name] = [callback for callback in callbacks if callback.function != callback_func]
+    for callbacks in callback_map.values():
+        callbacks[:] = [callback for callback in callbacks if callback.callback != callback_func]
+
+
+def _call(category: str, *args: Any, **kwargs: Any) -> list[Any]:
+    """Call everyone; what a callback raises is reported and the rest go on. -> what they returned."""
+    results = []
+    for c in ordered_callbacks(category):
+        try:
+            results.append(c.callback(*args, **kwargs))
+        except Exception:
+            report_exception(c, f"{category}_callback")
+    return results
+
+
+def _joined(category: str, *args: Any) -> list[Any]:
+    """Of callbacks that return lists: all entries."""
+    return [entry for result in _call(category, *args) for entry in result or []]
+
+
+def _register(category: str, callback: Callable, name: str | None) -> None:
+    add_callback(callback_map[f"callbacks_{category}"], callback, name=name, category=category)
+
+
+def app_started_callback(demo: Any, app: Any) -> None:
+    _call("app_started", demo, app)
+
+
+def app_reload_callback() -> None:
+    _call("on_reload")
 
 
 def model_loaded_callback(sd_model: Any) -> None:
     _call("model_loaded", sd_model)
+
+
+def ui_tabs_callback() -> list[tuple[Any, str, str]]:
+    return _joined("ui_tabs")
+
+
+def ui_train_tabs_callback(params: UiTrainTabParams) -> None:
+    _call("ui_train_tabs", params)
+
+
+def ui_settings_callback() -> None:
+    _call("ui_settings")
 
 
 def before_image_saved_callback(params: ImageSaveParams) -> None:
@@ -135,47 +230,146 @@ def cfg_after_cfg_callback(params: AfterCFGCallbackParams) -> None:
     _call("cfg_after_cfg", params)
 
 
+def before_component_callback(component: Any, **kwargs: Any) -> None:
+    _call("before_component", component, **kwargs)
+
+
+def after_component_callback(component: Any, **kwargs: Any) -> None:
+    _call("after_component", component, **kwargs)
+
+
 def image_grid_callback(params: ImageGridLoopParams) -> None:
     _call("image_grid", params)
 
 
-def before_component_callback(component: Any, **kwargs: Any) -> None:
-    _call("before_component", component)
+def infotext_pasted_callback(infotext: str, params: dict[str, Any]) -> None:
+    _call("infotext_pasted", infotext, params)
 
 
-def after_component_callback(component: Any, **kwargs: Any) -> None:
-    _call("after_component", component)
+def script_unloaded_callback() -> None:
+    _call("script_unloaded")
+
+
+def before_ui_callback() -> None:
+    _call("before_ui")
+
+
+def list_optimizers_callback() -> list[Any]:
+    found: list[Any] = []
+    _call("list_optimizers", found)
+    return found
+
+
+def list_unets_callback() -> list[Any]:
+    found: list[Any] = []
+    _call("list_unets", found)
+    return found
+
+
+def before_token_counter_callback(params: BeforeTokenCounterParams) -> None:
+    _call("before_token_counter", params)
+
+
+def on_app_started(callback: Callable, *, name: str | None = None) -> None:
+    """callback(demo, app), once the server runs; `app` is FastAPI's."""
+    _register("app_started", callback, name)
+
+
+def on_before_reload(callback: Callable, *, name: str | None = None) -> None:
+    """callback(), before the page is made anew."""
+    _register("on_reload", callback, name)
 
 
 def on_model_loaded(callback: Callable, *, name: str | None = None) -> None:
     """callback(sd_model), when a checkpoint is in place."""
-    _add("model_loaded", callback)
+    _register("model_loaded", callback, name)
+
+
+def on_ui_tabs(callback: Callable, *, name: str | None = None) -> None:
+    """callback() -> list of (gr.Blocks, title, element id), or None."""
+    _register("ui_tabs", callback, name)
+
+
+def on_ui_train_tabs(callback: Callable, *, name: str | None = None) -> None:
+    """callback(UiTrainTabParams)."""
+    _register("ui_train_tabs", callback, name)
+
+
+def on_ui_settings(callback: Callable, *, name: str | None = None) -> None:
+    """callback(), before the page is made: the place for `shared.opts.add_option`."""
+    _register("ui_settings", callback, name)
 
 
 def on_before_image_saved(callback: Callable, *, name: str | None = None) -> None:
-    _add("before_image_saved", callback)
+    """callback(ImageSaveParams), which may change them."""
+    _register("before_image_saved", callback, name)
 
 
 def on_image_saved(callback: Callable, *, name: str | None = None) -> None:
-    _add("image_saved", callback)
+    """callback(ImageSaveParams), after the file is written."""
+    _register("image_saved", callback, name)
 
 
 def on_extra_noise(callback: Callable, *, name: str | None = None) -> None:
-    _add("extra_noise", callback)
+    """callback(ExtraNoiseParams)."""
+    _register("extra_noise", callback, name)
 
 
 def on_cfg_denoiser(callback: Callable, *, name: str | None = None) -> None:
     """callback(CFGDenoiserParams), before the model calls of each step."""
-    _add("cfg_denoiser", callback)
+    _register("cfg_denoiser", callback, name)
 
 
 def on_cfg_denoised(callback: Callable, *, name: str | None = None) -> None:
-    _add("cfg_denoised", callback)
+    """callback(CFGDenoisedParams), after the model calls of each step."""
+    _register("cfg_denoised", callback, name)
 
 
 def on_cfg_after_cfg(callback: Callable, *, name: str | None = None) -> None:
-    _add("cfg_after_cfg", callback)
+    """callback(AfterCFGCallbackParams), after cond and uncond are combined."""
+    _register("cfg_after_cfg", callback, name)
+
+
+def on_before_component(callback: Callable, *, name: str | None = None) -> None:
+    """callback(component, **kwargs), with the keyword arguments the component is made with."""
+    _register("before_component", callback, name)
+
+
+def on_after_component(callback: Callable, *, name: str | None = None) -> None:
+    """callback(component, **kwargs)."""
+    _register("after_component", callback, name)
 
 
 def on_image_grid(callback: Callable, *, name: str | None = None) -> None:
-    _add("image_grid", callback)
+    """callback(ImageGridLoopParams), which may change them."""
+    _register("image_grid", callback, name)
+
+
+def on_infotext_pasted(callback: Callable, *, name: str | None = None) -> None:
+    """callback(infotext, params); `params` may be changed."""
+    _register("infotext_pasted", callback, name)
+
+
+def on_script_unloaded(callback: Callable, *, name: str | None = None) -> None:
+    """callback(), before scripts are loaded anew."""
+    _register("script_unloaded", callback, name)
+
+
+def on_before_ui(callback: Callable, *, name: str | None = None) -> None:
+    """callback(), before the page is made."""
+    _register("before_ui", callback, name)
+
+
+def on_list_optimizers(callback: Callable, *, name: str | None = None) -> None:
+    """callback(found), which appends."""
+    _register("list_optimizers", callback, name)
+
+
+def on_list_unets(callback: Callable, *, name: str | None = None) -> None:
+    """callback(found), which appends."""
+    _register("list_unets", callback, name)
+
+
+def on_before_token_counter(callback: Callable, *, name: str | None = None) -> None:
+    """callback(BeforeTokenCounterParams), which may change them."""
+    _register("before_token_counter", callback, name)

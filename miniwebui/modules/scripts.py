@@ -4,34 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import sys
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from modules import errors, extensions
+from modules import errors, extensions, paths, script_callbacks
+from modules.script_components import OnComponent, ScriptComponents, wrap_call  # noqa: F401
 
 AlwaysVisible = object()
-
-HOOKS = (
-    "before_process",
-    "process",
-    "before_process_batch",
-    "after_extra_networks_activate",
-    "process_before_every_sampling",
-    "process_batch",
-    "postprocess",
-    "postprocess_batch",
-    "postprocess_batch_list",
-    "post_sample",
-    "on_mask_blend",
-    "postprocess_image",
-    "postprocess_maskoverlay",
-    "postprocess_image_after_composite",
-    "before_component",
-    "after_component",
-    "before_hr",
-    "setup",
-)
 
 
 class MaskBlendArgs:
@@ -158,25 +138,33 @@ class Script:
     def after_component(self, component, **kwargs):
         """After a component of the page is made."""
 
+    def on_before_component(self, callback, *, elem_id):
+        """Call callback(OnComponent) before the page makes the component with that id. For `__init__`, `show`."""
+        self.on_before_component_elem_id = self.on_before_component_elem_id or []
+        self.on_before_component_elem_id.append((elem_id, callback))
+
+    def on_after_component(self, callback, *, elem_id):
+        """The same, after the component is made."""
+        self.on_after_component_elem_id = self.on_after_component_elem_id or []
+        self.on_after_component_elem_id.append((elem_id, callback))
+
     def describe(self):
         return ""
 
     def elem_id(self, item_id):
-        """An element id that is unique to tab and script."""
-        tab = f"{self.tabname}_" if self.show(True) == self.show(False) else ""
-        title = "".join(letter if letter.isalnum() else "_" for letter in self.title().lower())
-        return f"script_{tab}{title.strip('_')}_{item_id}"
+        """An element id that is unique to the script, and to the tab if the script shows in both."""
+        tab = f"{'img2img' if self.is_img2img else 'txt2img'}_" if self.show(True) == self.show(False) else ""
+        title = re.sub(r"[^a-z_0-9]", "", re.sub(r"\s", "_", self.title().lower()))
+        return f"script_{tab}{title}_{item_id}"
 
 
-@dataclass
-class ScriptFile:
+class ScriptFile(NamedTuple):
     basedir: str
     filename: str
     path: str
 
 
-@dataclass
-class ScriptClassData:
+class ScriptClassData(NamedTuple):
     script_class: type
     path: str
     basedir: str
@@ -184,11 +172,11 @@ class ScriptClassData:
 
 
 scripts_data: list[ScriptClassData] = []
-current_basedir = ""
+current_basedir = paths.script_path
 
 
 def basedir():
-    """The folder of the extension whose script is being loaded."""
+    """The folder of the extension whose script is being loaded; else that of the WebUI."""
     return current_basedir
 
 
@@ -211,8 +199,9 @@ def load_script_module(path: str) -> Any:
 
 def load_scripts():
     """Run every script file; every Script subclass in its namespace is registered. sys.path is restored."""
-    global current_basedir
+    global current_basedir, scripts_txt2img, scripts_img2img
     scripts_data.clear()
+    script_callbacks.clear_callbacks()
     syspath = list(sys.path)
     for file in list_scripts("scripts", ".py"):
         try:
@@ -226,10 +215,12 @@ def load_scripts():
             errors.report(f"Error loading script: {file.filename}", exc_info=True)
         finally:
             sys.path = syspath
-            current_basedir = ""
+            current_basedir = paths.script_path
+    scripts_txt2img = ScriptRunner()
+    scripts_img2img = ScriptRunner()
 
 
-class ScriptRunner:
+class ScriptRunner(ScriptComponents):
     """The scripts of one tab."""
 
     def __init__(self):
@@ -241,7 +232,9 @@ class ScriptRunner:
         self.infotext_fields: list[Any] = []
         self.paste_field_names: list[str] = []
         self.inputs: list[Any] = [None]
-        self.callback_map: dict[str, list[Script]] = {}
+        self.callback_map: dict[str, tuple[int, list[Script]]] = {}
+        self.on_before_component_elem_id: dict[str, list[Any]] = {}
+        self.on_after_component_elem_id: dict[str, list[Any]] = {}
 
     def initialize_scripts(self, is_img2img):
         """An instance of every script that shows in this tab."""
@@ -250,7 +243,9 @@ class ScriptRunner:
         self.selectable_scripts.clear()
         self.callback_map.clear()
         for data in scripts_data:
-            script = data.script_class()
+            script = wrap_call(data.script_class, data.path, "__init__")
+            if script is None:
+                continue
             script.filename = data.path
             script.is_txt2img = not is_img2img
             script.is_img2img = is_img2img
@@ -264,42 +259,29 @@ class ScriptRunner:
             else:
                 continue
             self.scripts.append(script)
+        self.apply_on_before_component_callbacks()
 
-    def create_script_ui(self, script):
-        """The script's components; its slice of the argument list is set."""
-        script.args_from = script.args_to = len(self.inputs)
-        try:
-            controls = script.ui(script.is_img2img)
-        except Exception:
-            errors.report(f"Error calling: {script.filename}/ui", exc_info=True)
-            return
-        if controls is None:
-            return
-        script.name = script.title().lower()
-        for control in controls:
-            control.custom_script_source = os.path.basename(script.filename)
-        script.controls = controls
-        self.infotext_fields += script.infotext_fields or []
-        self.paste_field_names += script.paste_field_names or []
-        self.inputs += controls
-        script.args_to = len(self.inputs)
+    def list_scripts_for_method(self, method_name):
+        return (
+            self.scripts if method_name in ("before_component", "after_component") else self.alwayson_scripts
+        )
 
-    def setup_ui(self):
-        """Every always-on script's components; call inside of gr.Blocks."""
-        for script in self.alwayson_scripts:
-            self.create_script_ui(script)
-        return self.inputs
-
-    def ordered_scripts(self, method_name: str) -> list[Script]:
-        """Always-on scripts whose class overrides the hook."""
-        if method_name not in self.callback_map:
+    def ordered_scripts(self, method_name):
+        """Scripts whose class overrides the hook; found anew only when the number of scripts changes."""
+        candidates = self.list_scripts_for_method(method_name)
+        count, found = self.callback_map.get(method_name, (-1, []))
+        if count != len(candidates):
             base = getattr(Script, method_name)
-            self.callback_map[method_name] = [
-                script
-                for script in self.alwayson_scripts
-                if getattr(type(script), method_name, base) is not base
-            ]
-        return self.callback_map[method_name]
+            found = [script for script in candidates if getattr(type(script), method_name, base) is not base]
+            self.callback_map[method_name] = len(candidates), found
+        return found
+
+    def run(self, p, *args):
+        """Let the selected script draw -> its Processed; None when none is selected."""
+        if not args or not args[0]:
+            return None
+        script = self.selectable_scripts[args[0] - 1]
+        return script.run(p, *args[script.args_from : script.args_to])
 
     def _call(self, hook: str, p: Any, *given: Any, **kwargs: Any) -> None:
         """A hook's error is logged, and the generation goes on without it: as the real WebUI does."""
@@ -360,11 +342,13 @@ class ScriptRunner:
         for script in self.ordered_scripts("setup"):
             if is_ui or not script.setup_for_ui_only:
                 args = p.script_args[script.args_from : script.args_to]
-                script.setup(p, *args)
+                wrap_call(script.setup, script.filename, "setup", p, *args)
 
     def script(self, title):
-        return next((script for script in self.scripts if script.title().lower() == title.lower()), None)
+        return self.title_map.get(title.lower())
 
 
 scripts_txt2img: ScriptRunner = None
 scripts_img2img: ScriptRunner = None
+scripts_current: ScriptRunner = None
+reload_scripts = load_scripts
