@@ -24,7 +24,7 @@ def initialize(checkpoint: str | None = None) -> None:
     if str(HERE) not in sys.path:
         sys.path.insert(0, str(HERE))
     from miniwebui import k_diffusion_import  # noqa: F401
-    from modules import modelloader, scripts, sd_models, sd_samplers, shared
+    from modules import gradio_extensons, modelloader, scripts, sd_models, sd_samplers, shared  # noqa: F401
 
     if checkpoint is not None:
         shared.cmd_opts.ckpt = checkpoint

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -10,10 +11,22 @@ from typing import Any
 
 import gradio as gr
 
-from modules import extensions, infotext_utils, processing, scripts, sd_samplers, sd_schedulers, shared
+from modules import (
+    extensions,
+    infotext_utils,
+    processing,
+    script_callbacks,
+    scripts,
+    sd_samplers,
+    sd_schedulers,
+    shared,
+)
 
 HERE = Path(__file__).resolve().parent.parent
 REFRESH_SECONDS = 0.4
+ELSEWHERE = re.compile(rb"<(?:script|link)\b[^>]*https?://[^>]*>(?:\s*</script>)?")
+"""Fonts and scripts that gradio's page would fetch from other servers; without a network it waits for them."""
+LOCAL_FONTS = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
 DEFAULTS = {"width": 256, "height": 256, "steps": 20, "cfg_scale": 4.0, "sampler": "DPM++ 2M"}
 
 
@@ -39,6 +52,7 @@ class Tab:
         self.is_img2img = name == "img2img"
         self.runner = scripts.scripts_img2img if self.is_img2img else scripts.scripts_txt2img
         self.fields: dict[str, Any] = {}
+        scripts.scripts_current = self.runner  # whose scripts see the components made from here on
         with gr.Row(equal_height=False):
             with gr.Column(scale=5):
                 self._prompts()
@@ -115,7 +129,7 @@ class Tab:
         )
 
     def _connect(self) -> None:
-        inputs = [*self.fields.values(), *self.runner.inputs[1:]]
+        inputs = [*self.fields.values(), *self.runner.inputs]
         outputs = [self.progress, self.preview, self.gallery, self.infotext]
         self.generate.click(self._run, inputs, outputs, show_progress=False)
         self.interrupt.click(shared.state.interrupt, [], [], queue=False)
@@ -126,6 +140,7 @@ class Tab:
     def _read_prompt(self, text: str) -> list[Any]:
         """Every control that the text names; the others stay."""
         params = infotext_utils.parse_generation_parameters(text)
+        script_callbacks.infotext_pasted_callback(text, params)
         keys = {
             "prompt": ("Prompt", str),
             "neg_prompt": ("Negative prompt", str),
@@ -180,7 +195,7 @@ class Tab:
             }
             p = processing.StableDiffusionProcessingTxt2Img(**common, **hires)
         p.scripts = self.runner
-        p.script_args = (0, *values[len(self.fields) :])
+        p.script_args = values[len(self.fields) :]
         return p
 
     def _run(self, *values: Any) -> Iterator[tuple[Any, ...]]:
@@ -215,7 +230,8 @@ class _Job(threading.Thread):
             shared.state.begin(job=self.name)
             try:
                 with closing(self.p):
-                    self.result = processing.process_images(self.p)
+                    selected = self.p.scripts.run(self.p, *self.p.script_args)
+                    self.result = selected or processing.process_images(self.p)
             except Exception as error:  # shown on the page by the thread that waits
                 self.error = error
             finally:
@@ -239,7 +255,10 @@ def _shown(image: Any) -> Any:
 
 def create_ui() -> gr.Blocks:
     """The whole page."""
-    with gr.Blocks(title="Mini WebUI", css=_css(), analytics_enabled=False) as page, gr.Tabs():
+    script_callbacks.ui_settings_callback()
+    script_callbacks.before_ui_callback()
+    look = {"css": _css(), "theme": gr.themes.Default(**LOCAL_FONTS)}
+    with gr.Blocks(title="Mini WebUI", analytics_enabled=False, **look) as page, gr.Tabs(elem_id="tabs"):
         for name in ("txt2img", "img2img"):
             with gr.Tab(name, id=name, elem_id=f"tab_{name}"):
                 Tab(name)
@@ -247,11 +266,12 @@ def create_ui() -> gr.Blocks:
 
 
 def add_scripts(page_response: Callable[..., Any]) -> Callable[..., Any]:
-    """gradio's page with our scripts in its head (gradio 3 has no setting for it)."""
+    """gradio's page with our scripts in its head (gradio 3 has no setting for it), and nothing from elsewhere."""
 
     def respond(*args: Any, **kwargs: Any) -> Any:
         response = page_response(*args, **kwargs)
-        response.body = response.body.replace(b"</head>", f"{_head()}</head>".encode())
+        body = ELSEWHERE.sub(b"", response.body)
+        response.body = body.replace(b"</head>", f"{_head()}</head>".encode())
         response.init_headers()
         return response
 

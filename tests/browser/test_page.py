@@ -61,10 +61,18 @@ def page(address):
         page = browser.new_page(viewport={"width": 1300, "height": 1100})
         page.errors = []
         page.on("pageerror", lambda error: page.errors.append(str(error)))
+        page.requests = []
+        page.on("request", lambda request: page.requests.append(request.url))
         page.goto(address, wait_until="domcontentloaded")
         expect(page.locator("#MD-t2i-enabled .label-wrap input")).to_be_visible(timeout=60_000)
         yield page
         browser.close()
+
+
+def open_accordion(page):
+    """By its label, which ticks its box too."""
+    page.click("#MD-t2i-enabled .label-wrap > span:first-child", position={"x": 60, "y": 8})
+    expect(page.locator("#MD-t2i-enabled-visible-checkbox")).to_be_checked()
 
 
 def set_number(page, element_id, value):
@@ -75,7 +83,7 @@ def set_number(page, element_id, value):
 
 def test_a_tiled_picture_appears_and_progress_moves(page):
     page.fill("#txt2img_prompt textarea", "city skyline, night")
-    page.check("#MD-t2i-enabled .label-wrap input")
+    open_accordion(page)
     for name in ("width", "height"):
         set_number(page, f"MD-t2i-latent-tile-{name}", 16)
     set_number(page, "MD-t2i-latent-tile-overlap", 8)
@@ -95,7 +103,7 @@ def test_a_tiled_picture_appears_and_progress_moves(page):
 
 
 def test_hidden_features_do_not_show_and_sizes_show_when_overwriting(page):
-    page.check("#MD-t2i-enabled .label-wrap input")
+    open_accordion(page)
     expect(page.locator("#MD-overwrite-width-t2i")).to_be_hidden()
     page.check("#MD-t2i-overwrite-image-size input")
     expect(page.locator("#MD-overwrite-width-t2i")).to_be_visible()
@@ -109,3 +117,21 @@ def test_an_error_reaches_the_user(page):
     page.locator(".tab-nav button", has_text="img2img").click()
     page.click("#img2img_generate")
     expect(page.get_by_text("There is no image to start from")).to_be_visible(timeout=15_000)
+
+
+def test_the_page_needs_no_other_server(page, address):
+    page.wait_for_load_state("networkidle")
+    local = (address, address.replace("http", "ws", 1), "data:", "blob:")
+    assert [url for url in page.requests if not url.startswith(local)] == []
+
+
+def test_the_box_of_an_accordion_follows_its_label_until_it_is_clicked_itself(page):
+    hidden = page.locator("#MD-t2i-enabled-checkbox input")
+    box = page.locator("#MD-t2i-enabled-visible-checkbox")
+    method = page.locator("#MD-t2i-method")
+    open_accordion(page)
+    expect(method).to_be_visible()
+    expect(hidden).to_be_checked()
+    box.click()
+    expect(hidden).not_to_be_checked()
+    expect(method).to_be_visible()

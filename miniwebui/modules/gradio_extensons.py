@@ -1,0 +1,42 @@
+"""Hooks into gradio's components (the real WebUI spells the name so): scripts see each one made; tooltips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+
+from modules import script_callbacks, scripts
+
+
+def _with_hooks(make: Callable[..., None]) -> Callable[..., None]:
+    """An `__init__` that tells scripts before and after, and keeps `tooltip`, which gradio does not know."""
+
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        self.webui_tooltip = kwargs.pop("tooltip", None)
+        current = scripts.scripts_current
+        if current is not None:
+            current.before_component(self, **kwargs)
+        script_callbacks.before_component_callback(self, **kwargs)
+        make(self, *args, **kwargs)
+        script_callbacks.after_component_callback(self, **kwargs)
+        if current is not None:
+            current.after_component(self, **kwargs)
+
+    return init
+
+
+def _with_tooltip(get_config: Callable[[Any], dict[str, Any]]) -> Callable[[Any], dict[str, Any]]:
+    def config(self: Any) -> dict[str, Any]:
+        found = get_config(self)
+        if tooltip := getattr(self, "webui_tooltip", None):
+            found["webui_tooltip"] = tooltip
+        return found
+
+    return config
+
+
+gr.components.IOComponent.__init__ = _with_hooks(gr.components.IOComponent.__init__)
+gr.blocks.BlockContext.__init__ = _with_hooks(gr.blocks.BlockContext.__init__)
+gr.blocks.Block.get_config = _with_tooltip(gr.blocks.Block.get_config)
