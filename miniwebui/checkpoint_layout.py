@@ -24,6 +24,9 @@ UNET, VAE, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_mo
 HEADS = 8
 """Attention heads of SD 1.x's UNet at every level (diffusers calls this number attention_head_dim)."""
 CLIP_HEAD_WIDTH = 64
+NORM_GROUPS = 32
+"""What SD 1.x has; the shapes do not tell the number of heads and of normalisation groups, so a checkpoint that has
+others says so in its metadata, under "architecture"."""
 
 
 class CheckpointError(ValueError):
@@ -158,7 +161,11 @@ def save_checkpoint(
             ):  # a linear layer here, a 1x1 convolution there
                 value = value[:, :, None, None]
             tensors[keys[key]] = value.to(dtype).contiguous()
-    architecture = {"text_heads": components.text_encoder.config.num_attention_heads}
+    architecture = {
+        "text_heads": components.text_encoder.config.num_attention_heads,
+        "unet_norm_groups": components.unet.config.norm_num_groups,
+        "vae_norm_groups": components.vae.config.norm_num_groups,
+    }
     save_file(tensors, path, {**metadata, "architecture": json.dumps(architecture)})
 
 
@@ -177,7 +184,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise CheckpointError(f"The checkpoint {path} is not one this program can read ({error}).") from error
 
 
-def _unet_from(tensors: Mapping[str, Tensor]) -> UNet2DConditionModel:
+def _unet_from(tensors: Mapping[str, Tensor], architecture: Mapping[str, Any]) -> UNet2DConditionModel:
     """An empty UNet of the shapes in the file."""
     widths: list[int] = []
     attention: list[bool] = []
@@ -202,10 +209,11 @@ def _unet_from(tensors: Mapping[str, Tensor]) -> UNet2DConditionModel:
         layers_per_block=layers,
         cross_attention_dim=context,
         attention_head_dim=HEADS,
+        norm_num_groups=architecture.get("unet_norm_groups", NORM_GROUPS),
     )
 
 
-def _vae_from(tensors: Mapping[str, Tensor]) -> AutoencoderKL:
+def _vae_from(tensors: Mapping[str, Tensor], architecture: Mapping[str, Any]) -> AutoencoderKL:
     """An empty VAE of the shapes in the file."""
 
     def count(pattern: str) -> int:
@@ -223,6 +231,7 @@ def _vae_from(tensors: Mapping[str, Tensor]) -> AutoencoderKL:
         layers_per_block=count("encoder.down.0.block.{}.conv1.weight"),
         latent_channels=tensors[f"{VAE}post_quant_conv.weight"].shape[0],
         scaling_factor=0.18215,
+        norm_num_groups=architecture.get("vae_norm_groups", NORM_GROUPS),
     )
 
 
@@ -259,8 +268,8 @@ def load_checkpoint(path: str | Path) -> Components:
     architecture = json.loads(metadata.get("architecture", "{}"))
     try:
         components = Components(
-            _unet_from(tensors),
-            _vae_from(tensors),
+            _unet_from(tensors, architecture),
+            _vae_from(tensors, architecture),
             _text_from(tensors, architecture),
             metadata,
             metadata.get("prediction_type", "epsilon"),

@@ -11,26 +11,36 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
+from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor
 
 from miniwebui.training.painter import paint, random_scene
 
 WORK = Path(__file__).parent / "work"
-CROP, BATCH, PEAK_RATE = 64, 12, 2.5e-3
+PEAK_RATE = 1.5e-3
+STAGES = ((0.0, 64, 12), (0.6, 128, 3), (0.9, 256, 1))
+"""(from this part of the time on, crop side, batch): small crops vary more, whole pictures have the true statistics"""
+NORM_GROUPS = 8
+"""Groups of every GroupNorm. With the usual 32, a group of these narrow networks would be a single channel, and its
+mean, which carries the picture's colour, would be normalised away: 16.1 dB instead of 21.1 after the same 80 s."""
 
 
 def make_vae() -> AutoencoderKL:
-    """The network of Stable Diffusion's VAE, narrow: f = 8, 4 latent channels, GroupNorm 32."""
-    return AutoencoderKL(
+    """The network of Stable Diffusion's VAE, narrow: f = 8, 4 latent channels."""
+    vae = AutoencoderKL(
         block_out_channels=(32, 32, 64, 64),
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
         layers_per_block=1,
         latent_channels=4,
-        norm_num_groups=32,
+        norm_num_groups=NORM_GROUPS,
         sample_size=256,
         scaling_factor=0.18215,
     )
+    for module in vae.modules():  # residual blocks start as the identity: 0.5 dB more after 80 s
+        if isinstance(module, ResnetBlock2D):
+            torch.nn.init.zeros_(module.conv2.weight)
+    return vae
 
 
 def paint_set(count: int, seed: int) -> Tensor:
@@ -45,12 +55,12 @@ def to_signed(images: Tensor) -> Tensor:
     return images.float() / 127.5 - 1
 
 
-def random_crops(images: Tensor) -> Tensor:
-    """BATCH square crops, at random places. [BATCH, 3, CROP, CROP], -1 ... 1"""
-    picks = torch.randint(len(images), (BATCH,)).tolist()
-    tops, lefts = torch.randint(images.shape[-1] - CROP + 1, (2, BATCH)).tolist()
+def random_crops(images: Tensor, side: int, count: int) -> Tensor:
+    """Square crops at random places. [count, 3, side, side], -1 ... 1"""
+    picks = torch.randint(len(images), (count,)).tolist()
+    tops, lefts = torch.randint(images.shape[-1] - side + 1, (2, count)).tolist()
     return to_signed(
-        torch.stack([images[i, :, y : y + CROP, x : x + CROP] for i, y, x in zip(picks, tops, lefts)])
+        torch.stack([images[i, :, y : y + side, x : x + side] for i, y, x in zip(picks, tops, lefts)])
     )
 
 
@@ -69,7 +79,7 @@ def psnr(vae: AutoencoderKL, images: Tensor) -> float:
 def train(minutes: float, seed: int = 1) -> AutoencoderKL:
     """Train for `minutes`; the learning rate follows the clock, the result is an average of the last weights."""
     torch.manual_seed(seed)
-    images, held_out = paint_set(2000, seed), paint_set(24, seed + 1000)
+    images, held_out = paint_set(2500, seed), paint_set(24, seed + 1000)
     vae = make_vae()
     average = copy.deepcopy(vae).requires_grad_(False)
     optimiser = torch.optim.AdamW(vae.parameters(), lr=PEAK_RATE, betas=(0.9, 0.99), weight_decay=1e-4)
@@ -77,7 +87,8 @@ def train(minutes: float, seed: int = 1) -> AutoencoderKL:
     while (done := (time.time() - start) / (60 * minutes)) < 1:
         rate = PEAK_RATE * min(1, (step + 1) / 100) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
         optimiser.param_groups[0]["lr"] = rate
-        x = random_crops(images)
+        side, count = next((side, count) for start_at, side, count in reversed(STAGES) if done >= start_at)
+        x = random_crops(images, side, count)
         posterior = vae.encode(x).latent_dist
         out = vae.decode(posterior.mean + 0.02 * torch.randn_like(posterior.mean)).sample
         loss = (out - x).square().mean() + 0.05 * (out - x).abs().mean()
@@ -87,10 +98,10 @@ def train(minutes: float, seed: int = 1) -> AutoencoderKL:
         torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
         optimiser.step()
         step += 1
-        decay = min(0.99, step / (step + 20))
+        decay = min(0.995, step / (step + 20))
         for mean, value in zip(average.parameters(), vae.parameters()):
             mean.lerp_(value.detach(), 1 - decay)
-        if time.time() - saved > 120:
+        if time.time() - saved > 150:
             saved = time.time()
             torch.save(average.state_dict(), WORK / "vae.pt")
             quality = psnr(average, held_out)

@@ -14,13 +14,13 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from miniwebui.clip_tokenizer import clip_tokenizer
-from miniwebui.training.autoencoder import WORK, make_vae, to_signed
+from miniwebui.training.autoencoder import NORM_GROUPS, WORK, make_vae, to_signed
 from miniwebui.training.painter import caption, paint, random_scene
 
 SCALE_FACTOR = 0.18215
 """Stable Diffusion's constant: latents times this have unit variance."""
 LATENT_NOISE = 0.02
-BATCH, PEAK_RATE, MIN_SNR = 16, 2e-3, 5.0
+BATCH, PEAK_RATE, MIN_SNR = 16, 1.5e-3, 5.0
 DROPPED_CAPTIONS = 0.1
 
 
@@ -34,7 +34,7 @@ def make_unet() -> UNet2DConditionModel:
         layers_per_block=1,
         cross_attention_dim=64,
         attention_head_dim=8,
-        norm_num_groups=32,
+        norm_num_groups=NORM_GROUPS,
     )
 
 
