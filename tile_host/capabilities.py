@@ -6,6 +6,8 @@ import importlib.util
 import inspect
 from pathlib import Path
 
+import torch
+
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_NAMES = ("tile_methods", "tile_utils")
 """Package names that the original extension uses too."""
@@ -27,3 +29,13 @@ def problem() -> str | None:
     if hook is None or "kwargs" not in inspect.signature(hook).parameters:
         return "this WebUI is older than 1.10; Tiled Diffusion and Tiled VAE need 1.10 or newer and stay off."
     return None
+
+
+def device_memory() -> int | None:
+    """Total memory of the device that draws, in MiB; None where it is no GPU that tells."""
+    from modules import devices
+
+    device = devices.get_optimal_device()
+    if device.type != "cuda":
+        return None
+    return torch.cuda.get_device_properties(device).total_memory // 2**20

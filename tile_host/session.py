@@ -9,8 +9,9 @@ from typing import Any
 from torch import Tensor
 from tqdm import tqdm
 
-from tile_host import patching, webui
+from tile_host import webui
 from tile_methods.fusing import Denoise, TileFuser
+from tile_utils import patching
 from tile_utils.geometry import Grid, make_grid
 from tile_utils.settings import SettingsError, TiledDiffusionSettings, to_infotext
 
@@ -44,17 +45,7 @@ class TiledDiffusionSession:
             self._generation.enter_context(patching.attribute(p, "width", width))
             self._generation.enter_context(patching.attribute(p, "height", height))
         p.extra_generation_params[INFOTEXT_KEY] = to_infotext(self.settings)
-        self._close_with(p)
-
-    def _close_with(self, p: Any) -> None:
-        """Undo everything when the host closes `p`: it does so after errors too, when no hook is called."""
-        host_close = p.close
-
-        def close() -> None:
-            self.close()
-            host_close()
-
-        self._generation.enter_context(patching.attribute(p, "close", close))
+        self._generation.enter_context(patching.closed_with(p, self.close))
 
     def begin_pass(self, p: Any, x: Tensor) -> None:
         """Before each sampling: hook the pass' denoiser if its canvas needs more than one tile.

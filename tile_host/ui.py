@@ -9,23 +9,28 @@ from typing import Any
 import gradio as gr
 
 from modules import shared
-from modules.ui_components import InputAccordion
-from tile_host import webui
+from modules.ui_components import InputAccordion, ToolButton
+from tile_host import capabilities, webui
 from tile_utils.settings import (
     RegionSettings,
     SettingsError,
     TiledDiffusionSettings,
+    TiledVAESettings,
     control_fields,
     control_of,
     default_for,
     from_infotext,
+    recommended_tile_sizes,
     to_args,
 )
 
 
-def component(spec: Field[Any], tab: str, *, index: int = 0, visible: bool = True) -> gr.components.Component:
-    """The gradio component of one setting; `index` counts regions from 1."""
-    control, value = control_of(spec), default_for(spec, tab)
+def component(
+    spec: Field[Any], tab: str, *, index: int = 0, visible: bool = True, value: Any = None
+) -> gr.components.Component:
+    """The gradio component of one setting; `index` counts regions from 1; `value` replaces its default."""
+    control = control_of(spec)
+    value = default_for(spec, tab) if value is None else value
     common = {
         "label": control.label.format(i=index),
         "elem_id": control.elem_id.format(tab=tab, i=index),
@@ -43,36 +48,65 @@ def component(spec: Field[Any], tab: str, *, index: int = 0, visible: bool = Tru
     return gr.Textbox(**common)
 
 
-class TiledDiffusionPanel:
-    """The Tiled Diffusion accordion of one tab; `components` are in argument order.
+class Panel:
+    """The accordion of one script in one tab; `components` are in argument order."""
 
-    Controls of features that are not there yet exist, hidden: the order of the argument list is public.
-    """
+    settings: type = TiledDiffusionSettings
 
-    def __init__(self, tab: str, max_regions: int) -> None:
+    def __init__(self, tab: str, max_regions: int = 0) -> None:
         self.tab = tab
-        self._specs = {spec.name: spec for spec in control_fields(TiledDiffusionSettings)}
+        self.max_regions = max_regions
+        self._specs = {spec.name: spec for spec in control_fields(self.settings)}
         self._made: dict[str, Any] = {}
         enabled = control_of(self._specs["enabled"])
         with InputAccordion(False, label=enabled.label, elem_id=enabled.elem_id.format(tab=tab)) as accordion:
             self._made["enabled"] = accordion
-            self._sampling_controls()
-            if tab == "t2i":
-                self._size_controls()
-            for name in self._specs:
-                if name not in self._made:
-                    self._add(name, visible=False)
-            regions = [
-                component(spec, tab, index=i, visible=False)
-                for i in range(1, max_regions + 1)
-                for spec in control_fields(RegionSettings)
-            ]
+            regions = self._fill()
         self.components = [self._made[name] for name in self._specs] + regions
-        self.max_regions = max_regions
 
-    def _add(self, name: str, visible: bool = True) -> Any:
-        self._made[name] = component(self._specs[name], self.tab, visible=visible)
+    def _fill(self) -> list[Any]:
+        """Make every control; returns those of the regions."""
+        raise NotImplementedError
+
+    def _add(self, name: str, visible: bool = True, **more: Any) -> Any:
+        self._made[name] = component(self._specs[name], self.tab, visible=visible, **more)
         return self._made[name]
+
+    def infotext_fields(self, key: str) -> list[tuple[Any, Callable[[dict[str, Any]], Any]]]:
+        """What the host's paste button sets: every control, from the picture's text or to switched off."""
+
+        def reader(index: int) -> Callable[[dict[str, Any]], Any]:
+            return lambda params: self._pasted(params.get(key))[index]
+
+        return [(made, reader(index)) for index, made in enumerate(self.components)]
+
+    def _pasted(self, text: str | None) -> Sequence[Any]:
+        if text is None:
+            return [False] + [gr.update()] * (len(self.components) - 1)
+        try:
+            return to_args(from_infotext(self.settings, text), self.max_regions)
+        except SettingsError as error:
+            gr.Warning(str(error))
+            return [gr.update()] * len(self.components)
+
+
+class TiledDiffusionPanel(Panel):
+    """Controls of features that are not there yet exist, hidden: the order of the argument list is public."""
+
+    settings = TiledDiffusionSettings
+
+    def _fill(self) -> list[Any]:
+        self._sampling_controls()
+        if self.tab == "t2i":
+            self._size_controls()
+        for name in self._specs:
+            if name not in self._made:
+                self._add(name, visible=False)
+        return [
+            component(spec, self.tab, index=i, visible=False)
+            for i in range(1, self.max_regions + 1)
+            for spec in control_fields(RegionSettings)
+        ]
 
     def _sampling_controls(self) -> None:
         with gr.Row(variant="compact"):
@@ -95,22 +129,28 @@ class TiledDiffusionPanel:
             fn=lambda on: gr.update(visible=on), inputs=[overwrite], outputs=[sizes], show_progress=False
         )
 
-    def infotext_fields(self, key: str) -> list[tuple[Any, Callable[[dict[str, Any]], Any]]]:
-        """What the host's paste button sets: every control, from the picture's text or to switched off."""
 
-        def reader(index: int) -> Callable[[dict[str, Any]], Any]:
-            return lambda params: self._pasted(params.get(key))[index]
+class TiledVAEPanel(Panel):
+    settings = TiledVAESettings
 
-        return [(made, reader(index)) for index, made in enumerate(self.components)]
-
-    def _pasted(self, text: str | None) -> Sequence[Any]:
-        if text is None:
-            return [False] + [gr.update()] * (len(self.components) - 1)
-        try:
-            return to_args(from_infotext(TiledDiffusionSettings, text), self.max_regions)
-        except SettingsError as error:
-            gr.Warning(str(error))
-            return [gr.update()] * len(self.components)
+    def _fill(self) -> list[Any]:
+        sizes = recommended_tile_sizes(capabilities.device_memory())
+        with gr.Row(variant="compact"):
+            controls = [self._add(name, value=size) for name, size in sizes.items()]
+            reset = ToolButton("↩️", elem_id=f"MDV-{self.tab}-reset", tooltip="Recommended sizes")
+            reset.click(fn=lambda: list(sizes.values()), inputs=[], outputs=controls, show_progress=False)
+        with gr.Row(variant="compact"):
+            self._add("vae_to_gpu")
+            self._add("fast_decoder")
+            fast_encoder = self._add("fast_encoder")
+            color_fix = self._add("color_fix", visible=False)
+        fast_encoder.change(
+            fn=lambda on: gr.update(visible=on),
+            inputs=[fast_encoder],
+            outputs=[color_fix],
+            show_progress=False,
+        )
+        return []
 
 
 def max_regions() -> int:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from modules import devices, shared
 from modules.sd_samplers_common import InterruptedException
-from tile_host import patching
+from tile_utils import patching
 
 DenoiserCall = Callable[[Callable[..., Tensor], Tensor, Tensor, Any], Tensor]
 """`call(model, x, sigma, cond)`, which replaces `model(x, sigma, cond=cond)`"""

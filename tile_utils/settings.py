@@ -125,6 +125,19 @@ class TiledVAESettings:
     color_fix: bool = _control(False, "Fast Encoder Color Fix", "MDV-{tab}-color-fix")
 
 
+def recommended_tile_sizes(memory: int | None) -> dict[str, int]:
+    """Tile sizes of Tiled VAE for a device of `memory` MiB; None: no GPU. Keys are the settings' names."""
+    if memory is None:
+        encoder, decoder = 512, 64
+    else:
+        encoder = next(
+            (size for above, size in ((16000, 3072), (12000, 2048), (8000, 1536)) if memory > above), 960
+        )
+        steps = ((30000, 256), (16000, 192), (12000, 128), (8000, 96))
+        decoder = next((size for above, size in steps if memory > above), 64)
+    return {"encoder_tile_size": encoder, "decoder_tile_size": decoder}
+
+
 Settings = TypeVar("Settings", TiledDiffusionSettings, TiledVAESettings, RegionSettings)
 
 

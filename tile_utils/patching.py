@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,3 +32,19 @@ def instance_class(instance: Any, **members: Any) -> Iterator[None]:
         yield
     finally:
         instance.__class__ = original
+
+
+@contextmanager
+def closed_with(owner: Any, undo: Callable[[], None]) -> Iterator[None]:
+    """Call `undo` before the owner's own `close`.
+
+    The host closes its processing object after errors too, when it calls no hook of a script.
+    """
+    host_close = owner.close
+
+    def close() -> None:
+        undo()
+        host_close()
+
+    with attribute(owner, "close", close):
+        yield

@@ -1,0 +1,65 @@
+"""Tiled VAE: the always-on script. Wiring only; see `tile_host.vae`."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from modules import script_callbacks, scripts
+from tile_host import capabilities
+
+if reason := capabilities.problem():
+    logging.getLogger("Tiled VAE").error("%s", reason)
+else:
+    from tile_host import ui, webui
+    from tile_host.vae import INFOTEXT_KEY, TiledVAESession
+    from tile_utils.settings import TiledVAESettings, from_args, from_dict, to_args
+
+    class TiledVAEScript(scripts.Script):
+        """Encodes and decodes in little memory, with the same result."""
+
+        sorting_priority = 2.0
+
+        def __init__(self) -> None:
+            self._session: TiledVAESession | None = None
+
+        def title(self) -> str:
+            return "Tiled VAE"
+
+        def show(self, is_img2img: bool) -> Any:
+            return scripts.AlwaysVisible
+
+        def ui(self, is_img2img: bool) -> list[Any]:
+            script_callbacks.on_model_loaded(self._model_loaded)
+            panel = ui.TiledVAEPanel("i2i" if is_img2img else "t2i")
+            self.infotext_fields = panel.infotext_fields(INFOTEXT_KEY)
+            self.paste_field_names = [INFOTEXT_KEY]
+            return panel.components
+
+        @staticmethod
+        def args_from_settings(settings: dict[str, Any]) -> list[Any]:
+            """The argument list of settings given by name; a SettingsError says what does not fit."""
+            return to_args(from_dict(TiledVAESettings, settings))
+
+        def process(self, p: Any, *args: Any) -> None:
+            self._end()  # what an error of the host left behind
+            if not args or not args[0]:
+                return
+            try:
+                self._session = TiledVAESession(from_args(TiledVAESettings, args))
+                self._session.begin(p)
+            except Exception as error:
+                self._end()
+                webui.fail_generation(p, ("init",), error)
+
+        def _model_loaded(self, model: Any) -> None:
+            if self._session is not None:
+                self._session.attach(model)
+
+        def postprocess(self, p: Any, processed: Any, *args: Any) -> None:
+            self._end()
+
+        def _end(self) -> None:
+            session, self._session = self._session, None
+            if session is not None:
+                session.close()

@@ -1,0 +1,179 @@
+"""Exact work: every task over bands of full width that know their true neighbours; statistics of the whole picture.
+
+Nothing is computed twice but the normalised row above and below a band, and the result equals the untiled forward up
+to rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise, repeat
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tile_methods import vae_layers as layers
+from tile_methods.vae_program import DOWN, SAME, UP, Attend, Convolve, Task
+from tile_methods.vae_storage import FeatureMap, Store
+from tile_utils.group_norm import Affine, Moments, affine, measure, pool
+
+
+@dataclass(frozen=True)
+class Window:
+    """Rows of the input that some rows of the output need, and how they become those rows.
+
+    `spans` are (top, bottom) in the input; `above` and `below` count rows of zeros; `skipped` rows of the doubled
+    input are not needed.
+    """
+
+    spans: tuple[tuple[int, int], ...]
+    above: int
+    below: int
+    skipped: int
+
+
+def window_of(task: Convolve, top: int, bottom: int, height: int) -> Window:
+    """What the output rows top ... bottom need of an input of `height` rows."""
+    first, last, skipped = {
+        SAME: (top - 1, bottom + 1, 0),
+        UP: ((top - 1) // 2, bottom // 2 + 1, (top - 1) % 2),
+        DOWN: (2 * top, 2 * bottom + 1, 0),
+    }[task.resize]
+    above, below = max(0, -first), max(0, last - height)
+    inside = (max(0, first), min(height, last))
+    if not layers.wraps(task):
+        return Window((inside,), above, below, skipped)
+    spans = [(height - above, height)] * (above > 0) + [inside] + [(0, below)] * (below > 0)
+    return Window(tuple(spans), 0, 0, skipped)
+
+
+def output_height(task: Task, height: int) -> int:
+    """Rows (or columns) of what a task makes of `height`."""
+    if isinstance(task, Attend):
+        return height
+    return {SAME: height, UP: 2 * height, DOWN: height // 2}[task.resize]
+
+
+def output_channels(task: Task, channels: int) -> int:
+    return channels if isinstance(task, Attend) else task.conv.out_channels
+
+
+def plan_bounds(height: int, width: int, channels: int, band_values: int) -> list[int]:
+    """Even bands of at most about `band_values` values."""
+    bands = max(1, min(height, round(height * width * channels / band_values)))
+    return [height * i // bands for i in range(bands + 1)]
+
+
+@dataclass
+class ExactWorker:
+    """Works off tasks, one after the other over the whole picture, band by band.
+
+    Args:
+        store: where feature maps wait.
+        band_values: size of a band, in values (channels x rows x columns).
+        tick: called after every band; raises to stop.
+    """
+
+    store: Store
+    band_values: int
+    tick: Callable[[], None]
+    _aside: FeatureMap | None = field(default=None, init=False)
+    _backwards: bool = field(default=False, init=False)
+
+    def begin(self, x: Tensor, next_task: Task) -> tuple[FeatureMap, list[Moments]]:
+        """A tensor as the first feature map."""
+        bounds = plan_bounds(x.shape[-2], x.shape[-1], x.shape[1], self.band_values)
+        x_map, moments = FeatureMap(bounds, self.store), []
+        for index, (top, bottom) in enumerate(pairwise(bounds)):
+            band = x[..., top:bottom, :]
+            if next_task.norm is not None:
+                moments.append(measure(band, next_task.norm.num_groups))
+            x_map.put(index, band)
+        return x_map, moments
+
+    def run(self, tasks: list[Task], x: Tensor, next_task: Task | None = None) -> FeatureMap:
+        """All tasks; `next_task` is what will be done with the result, elsewhere. x: [N, C, H, W]"""
+        current, moments = self.begin(x, tasks[0])
+        width, channels = x.shape[-1], x.shape[1]
+        for task, following in zip(tasks, [*tasks[1:], next_task]):
+            norm = affine(task.norm, pool(moments)) if task.norm is not None else None
+            groups = following.norm.num_groups if following is not None and following.norm is not None else 0
+            height = output_height(task, current.height)
+            width, channels = output_height(task, width), output_channels(task, channels)
+            target = FeatureMap(plan_bounds(height, width, channels, self.band_values), self.store)
+            if isinstance(task, Attend):
+                moments = self._attend(task, current, target, norm, groups)
+            else:
+                moments = self._convolve(task, current, target, norm, groups)
+            current = target
+        return current
+
+    def _attend(
+        self, task: Attend, source: FeatureMap, target: FeatureMap, norm: Affine | None, groups: int
+    ) -> list[Moments]:
+        out = layers.attend(task, source.take_whole(task.norm.weight.device), norm)
+        moments = []
+        for index, (top, bottom) in enumerate(pairwise(target.bounds)):
+            target.put(index, out[..., top:bottom, :])
+            if groups:
+                moments.append(measure(out[..., top:bottom, :], groups))
+        self.tick()
+        return moments
+
+    def _convolve(
+        self, task: Convolve, source: FeatureMap, target: FeatureMap, norm: Affine | None, groups: int
+    ) -> list[Moments]:
+        rows = list(pairwise(target.bounds))
+        # Zigzag: the band written last is the one that the next task reads first.
+        order = list(range(len(rows)))[:: -1 if self._backwards else 1]
+        self._backwards = not self._backwards
+        windows = [window_of(task, *rows[index], source.height) for index in order]
+        read = [[part for span in window.spans for part in source.parts(*span)] for window in windows]
+        pieces_of = source.stream(read, release=not (task.opens and task.shortcut is None))
+        added_of: Iterable[list[Tensor]] = repeat([])
+        if task.closes:
+            aside, self._aside = self._aside, None
+            added_of = aside.stream([aside.parts(*rows[index]) for index in order], release=True)
+        if task.opens:
+            self._aside = source if task.shortcut is None else FeatureMap(target.bounds, self.store)
+        moments = []
+        for index, window, pieces, added in zip(order, windows, pieces_of, added_of):
+            height = rows[index][1] - rows[index][0]
+            band = convolve_rows(task, pieces, window, added, norm, height)
+            if groups:
+                moments.append(measure(band, groups))
+            target.put(index, band)
+            if task.shortcut is not None:
+                first = 0 if window.above else 1  # the row above belongs to the convolution only
+                x = layers.activate(pieces, None, band.dtype)[..., first : first + height, :]
+                self._aside.put(index, layers.shortcut(task, x))
+            self.tick()
+        return moments
+
+
+def convolve_rows(
+    task: Convolve,
+    pieces: Sequence[Tensor],
+    window: Window,
+    added: Sequence[Tensor],
+    norm: Affine | None,
+    height: int,
+) -> Tensor:
+    """`height` rows of the task's output, from the rows of its window. [N, C, height, W]"""
+    dtype = task.conv.weight.dtype
+    active = layers.activate(pieces, norm, dtype, window.above, window.below)
+    if task.resize == UP:
+        active = F.interpolate(active, scale_factor=2.0, mode="nearest")
+        active = active[..., window.skipped : window.skipped + height + 2, :]
+
+    def compute(dtype: torch.dtype) -> Tensor:
+        out = layers.resize_and_convolve(task, active, dtype, rows_padded=True)
+        top = 0
+        for piece in added:
+            out[..., top : top + piece.shape[-2], :] += piece
+            top += piece.shape[-2]
+        return out
+
+    return layers.guarded(compute, dtype)

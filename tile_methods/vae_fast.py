@@ -1,0 +1,158 @@
+"""Fast work: every tile runs alone through a stretch of tasks; the statistics of GroupNorm are estimated before.
+
+Crops of the true feature map, spread evenly over it, are worked off at full resolution without padding, and their
+statistics pooled. Nothing is shrunk, so what is sampled has the distribution of the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from math import ceil, prod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tile_methods import vae_layers as layers
+from tile_methods.vae_program import DOWN, SAME, UP, Convolve
+from tile_utils.geometry import Box
+from tile_utils.group_norm import Affine, Moments, affine, measure, pool
+
+SAMPLED = 1 / 8
+"""Part of the feature map that the crops cover, about."""
+CROP = 24
+"""Side of what a crop keeps after all convolutions, in pixels of the map that is cut."""
+FEWEST_CROPS = 9
+
+
+def reach(tasks: list[Convolve]) -> int:
+    """How far a pixel of the result looks on each side, in pixels of the input."""
+    pixels = 0
+    for task in reversed(tasks):
+        pixels = {UP: ceil((pixels + 1) / 2), DOWN: 2 * pixels + 2, SAME: pixels + 1}[task.resize]
+    return pixels
+
+
+def _scales(tasks: list[Convolve]) -> tuple[int, int]:
+    """(how many times larger, how many times smaller) the tasks make a picture."""
+    return (
+        prod(2 for task in tasks if task.resize == UP),
+        prod(2 for task in tasks if task.resize == DOWN),
+    )
+
+
+def _spread(length: int, side: int, count: int) -> list[int]:
+    """First pixels of `count` spans of `side`, at the middle of equal parts of `length`."""
+    return [int((i + 0.5) * (length - side) / count) for i in range(count)]
+
+
+def sample_boxes(height: int, width: int, margin: int) -> list[Box]:
+    """Crops, spread evenly, of CROP pixels and the margin that unpadded convolutions take away."""
+    tall, wide = min(height, CROP + 2 * margin), min(width, CROP + 2 * margin)
+    count = max(FEWEST_CROPS, height * width * SAMPLED / CROP**2)
+    rows = max(1, round((count * height / width) ** 0.5))
+    cols = max(1, ceil(count / rows))
+    return [Box(x, y, wide, tall) for y in _spread(height, tall, rows) for x in _spread(width, wide, cols)]
+
+
+def _pool_crops(moments: Moments, crops: int) -> Moments:
+    """Moments of [images x crops] to those of [images]."""
+    mean, var = (t.view(-1, crops, t.shape[-1]) for t in (moments.mean, moments.var))
+    return pool([Moments(moments.count, mean[:, i], var[:, i]) for i in range(crops)])
+
+
+def estimate(tasks: list[Convolve], x: Tensor) -> list[Affine | None]:
+    """GroupNorm of each task, as sampled crops of `x` [N, C, H, W] show it."""
+    margin = reach(tasks)
+    boxes = sample_boxes(*x.shape[-2:], margin)
+    crops = torch.stack([x[(..., *box.slices)] for box in boxes], 1).flatten(0, 1)
+    aside: Tensor | None = None
+    norms: list[Affine | None] = []
+    for task in tasks:
+        norm = None
+        if task.norm is not None:
+            norm = affine(task.norm, _pool_crops(measure(crops, task.norm.num_groups), len(boxes)))
+        norms.append(norm)
+        if task.opens:
+            aside = layers.shortcut(task, crops)
+        repeated = norm.images(len(boxes)) if norm is not None else None
+        crops = layers.inner(task, crops, aside if task.closes else None, repeated)
+    return norms
+
+
+def run_tile(tasks: list[Convolve], x: Tensor, norms: list[Affine | None]) -> Tensor:
+    """All tasks on one padded tile."""
+    aside: Tensor | None = None
+    for task, norm in zip(tasks, norms):
+        if task.opens:
+            aside = layers.shortcut(task, x)
+        x = layers.whole(task, x, aside if task.closes else None, norm)
+    return x
+
+
+def _bounds(length: int, tile: int, unit: int) -> list[int]:
+    """Even parts of at most about `tile`, cut at multiples of `unit`."""
+    count = max(1, ceil(length / tile))
+    return [length * i // count // unit * unit for i in range(count)] + [length]
+
+
+def tile_boxes(height: int, width: int, tile: int, unit: int) -> list[Box]:
+    """Tiles without overlap, cut at multiples of `unit`."""
+    return [
+        Box(left, top, right - left, bottom - top)
+        for top, bottom in pairwise(_bounds(height, tile, unit))
+        for left, right in pairwise(_bounds(width, tile, unit))
+    ]
+
+
+def run_tiles(
+    tasks: list[Convolve], x: Tensor, tile: int, place: torch.device, tick: Callable[[], None]
+) -> Tensor:
+    """The tasks tile by tile.
+
+    Args:
+        x: what goes in, [N, C, H, W].
+        tile: side of a tile without its padding, in pixels of `x`.
+        place: the device that the result is put together on.
+        tick: called after every tile; raises to stop.
+    """
+    norms = estimate(tasks, x)
+    larger, smaller = _scales(tasks)
+    margin = ceil(reach(tasks) / smaller) * smaller
+    height, width = x.shape[-2:]
+    around = margin if any(layers.wraps(task) for task in tasks) and margin <= min(height, width) else 0
+    if around:
+        x = F.pad(x, (around,) * 4, mode="circular")
+    out: Tensor | None = None
+    for box, rows, cols, tile_out in _tiles(tasks, x, norms, tile, margin, around, (height, width)):
+        if out is None:
+            size = (height * larger // smaller, width * larger // smaller)
+            out = torch.empty(*tile_out.shape[:2], *size, dtype=x.dtype, device=place)
+        top, left = box.y * larger // smaller, box.x * larger // smaller
+        bottom = min(out.shape[-2], (box.y + box.h) * larger // smaller)
+        right = min(out.shape[-1], (box.x + box.w) * larger // smaller)
+        rows, cols = rows * larger // smaller, cols * larger // smaller
+        out[..., top:bottom, left:right] = tile_out[
+            ..., rows : rows + bottom - top, cols : cols + right - left
+        ]
+        tick()
+    return out
+
+
+def _tiles(
+    tasks: list[Convolve],
+    x: Tensor,
+    norms: list[Affine | None],
+    tile: int,
+    margin: int,
+    around: int,
+    size: tuple[int, int],
+) -> Iterator[tuple[Box, int, int, Tensor]]:
+    """(box in the picture, rows and columns of padding above and left of it, padded result) of every tile."""
+    unit = _scales(tasks)[1]
+    for box in tile_boxes(*size, tile, unit):
+        y, x0 = box.y + around, box.x + around
+        top, left = max(0, y - margin), max(0, x0 - margin)
+        padded = x[..., top : y + box.h + margin, left : x0 + box.w + margin]
+        yield box, y - top, x0 - left, run_tile(tasks, padded, norms)
