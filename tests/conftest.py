@@ -35,8 +35,8 @@ def webui(checkpoint):
     shared.cmd_opts.disable_console_progressbars = True
     shared.opts.live_previews_enable = False
 
-    def prepare(settings=None, **arguments):
-        """The processing object of a small picture; `settings` are Tiled Diffusion's, by name."""
+    def prepare(settings=None, vae=None, **arguments):
+        """The processing object of a small picture; `settings` are Tiled Diffusion's, `vae` Tiled VAE's, by name."""
         defaults = {
             "prompt": "sea, day",
             "width": 256,
@@ -53,9 +53,10 @@ def webui(checkpoint):
         p = make(sd_model=shared.sd_model, **{**defaults, **arguments})
         p.scripts = scripts.scripts_img2img if kind == "Img2Img" else scripts.scripts_txt2img
         args = miniwebui_webui.default_script_args(p.scripts)
-        if settings is not None:
-            script = p.scripts.script("Tiled Diffusion")
-            args[script.args_from : script.args_to] = script.args_from_settings(settings)
+        for title, values in (("Tiled Diffusion", settings), ("Tiled VAE", vae)):
+            if values is not None:
+                script = p.scripts.script(title)
+                args[script.args_from : script.args_to] = script.args_from_settings(values)
         p.script_args = tuple(args)
         return p
 
@@ -67,7 +68,7 @@ def webui(checkpoint):
         finally:
             shared.state.end()
 
-    def draw(settings=None, **arguments):
-        return process(prepare(settings, **arguments))
+    def draw(settings=None, vae=None, **arguments):
+        return process(prepare(settings, vae, **arguments))
 
     return SimpleNamespace(shared=shared, scripts=scripts, prepare=prepare, process=process, draw=draw)

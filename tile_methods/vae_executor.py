@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from tile_methods.vae_exact import ExactWorker, output_channels, output_height, plan_bounds
-from tile_methods.vae_fast import run_tiles, tile_boxes
+from tile_methods.vae_fast import estimate, run_tiles, tile_boxes
+from tile_methods.vae_layers import redone
 from tile_methods.vae_program import DOWN, UP, Attend, Convolve, Task, compile_network
 from tile_methods.vae_storage import DeviceStore, HostStore, Store, fits
 
@@ -153,7 +154,7 @@ def _run(
     if tiled:
         side = max(1, tile * x.shape[-2] // height)
         work.total += len(tile_boxes(*x.shape[-2:], side, 1))
-        x = run_tiles(tiled, x, side, x.device if after else place, work.tick)
+        x = run_tiles(tiled, estimate(tiled, x), x, side, x.device if after else place, work.tick)
     if after:
         work.total += _bands(after, x.shape, band_values // x.shape[0])
         x = worker.run(after, x).take_whole(place)
@@ -196,7 +197,7 @@ def run(
     tasks = compile_network(net)
     weight = net.conv_in.weight
     smallest = SMALLEST_TILE if _is_decoder(tasks) else SMALLEST_TILE * OPT_F
-    tile = tile_size
+    tile, redone_before = tile_size, redone.pieces
     with torch.no_grad(), torch.autocast(weight.device.type, enabled=False):
         x = x.to(weight.device, weight.dtype)
         while True:
@@ -214,4 +215,6 @@ def run(
                 torch.cuda.empty_cache()
         if tile != tile_size:
             logger.warning("Out of memory with tile size %d; %d worked.", tile_size, tile)
+        if pieces := redone.pieces - redone_before:
+            logger.warning("Half precision overflowed in the VAE; %d parts were redone in float32.", pieces)
         return out

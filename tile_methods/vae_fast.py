@@ -107,17 +107,22 @@ def tile_boxes(height: int, width: int, tile: int, unit: int) -> list[Box]:
 
 
 def run_tiles(
-    tasks: list[Convolve], x: Tensor, tile: int, place: torch.device, tick: Callable[[], None]
+    tasks: list[Convolve],
+    norms: list[Affine | None],
+    x: Tensor,
+    tile: int,
+    place: torch.device,
+    tick: Callable[[], None],
 ) -> Tensor:
     """The tasks tile by tile.
 
     Args:
+        norms: GroupNorm of each task.
         x: what goes in, [N, C, H, W].
         tile: side of a tile without its padding, in pixels of `x`.
         place: the device that the result is put together on.
         tick: called after every tile; raises to stop.
     """
-    norms = estimate(tasks, x)
     larger, smaller = _scales(tasks)
     margin = ceil(reach(tasks) / smaller) * smaller
     height, width = x.shape[-2:]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -13,9 +13,18 @@ from torch import Tensor, nn
 from tile_methods.vae_program import DOWN, UP, Attend, Convolve
 from tile_utils.group_norm import Affine
 
-logger = logging.getLogger("Tiled VAE")
 SCORES = 2**26
 """Attention scores that are held at once, at most."""
+
+
+@dataclass
+class Redone:
+    """How many pieces half precision overflowed in, ever; who warns compares before and after."""
+
+    pieces: int = 0
+
+
+redone = Redone()
 
 
 def is_finite(x: Tensor) -> bool:
@@ -27,7 +36,7 @@ def guarded(compute: Callable[[torch.dtype], Tensor], dtype: torch.dtype) -> Ten
     out = compute(dtype)
     if dtype != torch.float16 or is_finite(out):
         return out
-    logger.debug("Half precision overflowed in the VAE; this piece is computed in float32.")
+    redone.pieces += 1
     return compute(torch.float32)
 
 

@@ -1,0 +1,142 @@
+"""Tiled VAE through the whole host: the same picture, and nothing left behind."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tile_host import vae as tile_host_vae
+
+VAE = {"enabled": True, "encoder_tile_size": 256, "decoder_tile_size": 48}
+SIZE = {"width": 640, "height": 512}  # 80x64 latent pixels, more than a tile of 48x48
+
+
+def pixels(processed):
+    return np.stack([np.asarray(image) for image in processed.images]).astype(int)
+
+
+@pytest.fixture
+def tiled_calls(monkeypatch):
+    """Which networks ran tiled."""
+    seen = []
+    original = tile_host_vae._Watch.progress
+
+    def progress(self, done, total):
+        if done == 1:
+            seen.append(self._name.split()[-1])
+        original(self, done, total)
+
+    monkeypatch.setattr(tile_host_vae._Watch, "progress", progress)
+    return seen
+
+
+def assert_unpatched(webui):
+    vae = webui.shared.sd_model.first_stage_model
+    for owner, names in (
+        (vae, ("encode", "decode")),
+        (vae.encoder, ("forward",)),
+        (vae.decoder, ("forward",)),
+    ):
+        assert not set(names) & set(vars(owner))
+
+
+def test_txt2img_is_the_same_picture(webui, tiled_calls):
+    plain, tiled = webui.draw(**SIZE), webui.draw(vae=VAE, **SIZE)
+    assert tiled_calls == ["decoder"]
+    assert np.abs(pixels(plain) - pixels(tiled)).max() <= 1
+    assert_unpatched(webui)
+    text = json.dumps(json.dumps({"enabled": True, "encoder_tile_size": 256, "decoder_tile_size": 48}))
+    assert f"Tiled VAE: {text}" in tiled.infotexts[0]
+    assert "Tiled VAE" not in plain.infotexts[0]
+
+
+def test_img2img_encodes_and_decodes_tiled(webui, tiled_calls):
+    image = Image.fromarray(np.random.default_rng(1).integers(0, 255, (512, 640, 3), dtype=np.uint8))
+    arguments = {"init_images": [image], "denoising_strength": 0.5, **SIZE}
+    plain, tiled = webui.draw(**arguments), webui.draw(vae=VAE, **arguments)
+    assert tiled_calls == ["encoder", "decoder"]
+    assert np.abs(pixels(plain) - pixels(tiled)).max() <= 1
+
+
+def test_hires_pass_with_both_scripts(webui, tiled_calls):
+    hires = {"enable_hr": True, "hr_scale": 2.0, "denoising_strength": 0.5, "hr_upscaler": "Lanczos"}
+    grid = {"enabled": True, "tile_width": 48, "tile_height": 48, "overlap": 8}
+    arguments = {"width": 320, "height": 256, "steps": 1, **hires}
+    plain, tiled = webui.draw(grid, **arguments), webui.draw(grid, vae=VAE, **arguments)
+    assert tiled_calls == ["encoder", "decoder"]  # the small first pass is decoded as a whole
+    assert np.abs(pixels(plain) - pixels(tiled)).max() <= 1
+
+
+@pytest.mark.parametrize("settings", [{"fast_decoder": True}, {"fast_encoder": True, "color_fix": True}])
+def test_fast_modes_draw(webui, tiled_calls, settings):
+    image = Image.new("RGB", (640, 512), "teal")
+    webui.draw(vae=VAE | settings, init_images=[image], **SIZE)
+    assert tiled_calls == ["encoder", "decoder"]
+    assert_unpatched(webui)
+
+
+def test_interrupted_while_decoding_gives_an_approximation(webui, monkeypatch):
+    state = webui.shared.state
+    original = tile_host_vae._Watch.progress
+
+    def progress(self, done, total):
+        original(self, done, total)
+        if done == 3:
+            state.interrupt()
+
+    monkeypatch.setattr(tile_host_vae._Watch, "progress", progress)
+    drawn = webui.draw(vae=VAE, **SIZE)
+    blocks = pixels(drawn)[0].reshape(64, 8, 80, 8, 3)
+    assert (blocks == blocks[:, :1, :, :1]).all()  # one colour a latent pixel
+    assert pixels(drawn).std() > 1
+    assert_unpatched(webui)
+
+
+def test_interrupted_while_encoding_draws_nothing(webui, monkeypatch):
+    original = tile_host_vae._Watch.progress
+
+    def progress(self, done, total):
+        original(self, done, total)
+        webui.shared.state.interrupt()
+
+    monkeypatch.setattr(tile_host_vae._Watch, "progress", progress)
+    image = Image.new("RGB", (640, 512), "teal")
+    assert webui.draw(vae=VAE, init_images=[image], **SIZE).images == []
+    assert_unpatched(webui)
+
+
+def test_unpatched_after_an_error(webui, monkeypatch):
+    def fail(*args):
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(tile_host_vae._Watch, "progress", fail)
+    with pytest.raises(RuntimeError, match="broken"):
+        webui.draw(vae=VAE, **SIZE)
+    assert_unpatched(webui)
+
+
+def test_bad_tile_size_says_what_is_allowed(webui):
+    with pytest.raises(ValueError, match="'Decoder Tile Size' is 20; allowed is 48 to 512"):
+        webui.prepare(vae={"decoder_tile_size": 20})
+    p = webui.prepare(vae=VAE)
+    script = p.scripts.script("Tiled VAE")
+    args = list(p.script_args)
+    args[script.args_from + 2] = 20
+    p.script_args = tuple(args)
+    with pytest.raises(ValueError, match="'Decoder Tile Size' is 20; allowed is 48 to 512"):
+        webui.process(p)
+
+
+def test_another_checkpoint_in_the_middle_is_hooked_too(webui):
+    script = webui.scripts.scripts_txt2img.script("Tiled VAE")
+    p = webui.prepare(vae=VAE)
+    script.process(p, *p.script_args[script.args_from : script.args_to])
+    vae = webui.shared.sd_model.first_stage_model
+    before = vars(vae.decoder)["forward"]
+    from modules import script_callbacks
+
+    script_callbacks.model_loaded_callback(webui.shared.sd_model)
+    assert vars(vae.decoder)["forward"] is not before
+    p.close()
+    assert_unpatched(webui)
