@@ -1,13 +1,17 @@
-"""What tiling costs: the time of a tiled denoiser call over that of the bare UNet calls on the same batches.
+"""What tiling costs.
 
-python benchmarks/denoise_overhead.py [--checkpoint FILE] [--rounds 15]     (inside .venv, from the repository's root)
+.venv/bin/python benchmarks/denoise_overhead.py [--checkpoint FILE] [--rounds 15]     (from the repository's root)
 
-Both are timed in turns in one run; the ratio of the medians is what counts, since machines are noisy.
+First the time of a tiled denoiser call over that of the bare UNet calls on the same batches; then a whole picture
+beside `diffusers`' StableDiffusionPanoramaPipeline on the same weights, tiles, batches, sampler and steps. Both are
+timed in turns in one run; the median of the ratios counts, since machines are noisy.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
+import json
 import statistics
 import sys
 import time
@@ -19,11 +23,14 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from miniwebui import webui  # noqa: E402
 from miniwebui.checkpoint_layout import load_checkpoint  # noqa: E402
+from miniwebui.clip_tokenizer import clip_tokenizer  # noqa: E402
 from tile_methods.fusing import WEIGHTINGS, TileFuser  # noqa: E402
 from tile_utils.geometry import make_grid  # noqa: E402
 
 CANVAS_W, CANVAS_H, TILE, OVERLAP, BATCH, ROWS = 256, 32, 32, 16, 4, 2
+PROMPT, STEPS = "city skyline, night", 6
 DEMO = ROOT / "miniwebui/models/Stable-diffusion/demo.safetensors"
 
 
@@ -33,15 +40,9 @@ def seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-@torch.no_grad()
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--checkpoint", type=Path, default=DEMO)
-    parser.add_argument("--rounds", type=int, default=15)
-    options = parser.parse_args()
-    unet = load_checkpoint(options.checkpoint).unet
+def compare_calls(checkpoint: Path, rounds: int) -> None:
+    """Tiled denoiser calls and the bare calls of the same batches."""
+    unet = load_checkpoint(checkpoint).unet
     context = torch.randn(ROWS, 77, unet.config.cross_attention_dim)
     x, sigma = torch.randn(ROWS, 4, CANVAS_H, CANVAS_W), torch.full((ROWS,), 500.0)
 
@@ -68,9 +69,63 @@ def main() -> None:
             fuser.fuse(denoise, x, sigma, cond)
 
         bare(), tiled()  # warm up
-        times = [(seconds(bare), seconds(tiled)) for _ in range(options.rounds)]
-        bare_time, tiled_time = (statistics.median(column) for column in zip(*times))
-        print(f"{method}: {len(fuser.batches)} batches, tiled / bare = {tiled_time / bare_time:.3f}")
+        times = [(seconds(bare), seconds(tiled)) for _ in range(rounds)]
+        ratio = statistics.median(tiled_time / bare_time for bare_time, tiled_time in times)
+        print(f"{method}: {len(fuser.batches)} batches, tiled / bare = {ratio:.3f}", flush=True)
+
+
+def panorama_pipeline(checkpoint: Path) -> Callable[[], object]:
+    """A picture of the canvas by `diffusers`, with views of our tiles' size and stride."""
+    from diffusers import DDIMScheduler, StableDiffusionPanoramaPipeline
+
+    parts = load_checkpoint(checkpoint)
+    scheduler = DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, steps_offset=1
+    )
+    pipeline = StableDiffusionPanoramaPipeline(
+        parts.vae, parts.text_encoder, clip_tokenizer(), parts.unet, scheduler, None, None, None, False
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    views = functools.partial(pipeline.get_views, window_size=TILE, stride=TILE - OVERLAP)
+    pipeline.get_views = lambda height, width, circular_padding=False: views(
+        height, width, circular_padding=circular_padding
+    )
+    size = {"height": CANVAS_H * 8, "width": CANVAS_W * 8}
+    return lambda: pipeline(
+        PROMPT, num_inference_steps=STEPS, guidance_scale=4.0, view_batch_size=BATCH, **size
+    )
+
+
+def our_picture() -> Callable[[], object]:
+    """The same by the mini WebUI and the extension."""
+    settings = {"enabled": True, "method": "MultiDiffusion", "tile_width": TILE, "tile_height": TILE}
+    settings |= {"overlap": OVERLAP, "tile_batch_size": BATCH}
+    arguments = ["--prompt", PROMPT, "--width", str(CANVAS_W * 8), "--height", str(CANVAS_H * 8)]
+    arguments += ["--sampler", "DDIM", "--steps", str(STEPS), "--seed", "1"]
+    return lambda: webui.draw_once(*arguments, "--script", "Tiled Diffusion", json.dumps(settings))
+
+
+def compare_pictures(checkpoint: Path, rounds: int) -> None:
+    webui.initialize(str(checkpoint))
+    theirs, ours = panorama_pipeline(checkpoint), our_picture()
+    theirs(), ours()  # warm up
+    times = [(seconds(theirs), seconds(ours)) for _ in range(rounds)]
+    ratio = statistics.median(our_time / their_time for their_time, our_time in times)
+    print(
+        f"{CANVAS_W * 8}x{CANVAS_H * 8}, {STEPS} steps: ours / StableDiffusionPanoramaPipeline = {ratio:.3f}"
+    )
+
+
+@torch.no_grad()
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--checkpoint", type=Path, default=DEMO)
+    parser.add_argument("--rounds", type=int, default=15)
+    options = parser.parse_args()
+    compare_calls(options.checkpoint, options.rounds)
+    compare_pictures(options.checkpoint, max(3, options.rounds // 5))
 
 
 if __name__ == "__main__":

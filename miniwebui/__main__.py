@@ -11,11 +11,12 @@ USAGE = "usage: python -m miniwebui [--port N] | render --prompt … --out FILE 
 
 
 def test(options: list[str]) -> int:
-    """Lint, formatting, and every test; the first that fails decides the exit status."""
+    """Lint, formatting, types, and every test; the first that fails decides the exit status."""
     environment.ensure(for_tests=True)
     checks = [
         ["ruff", "check", "."],
         ["ruff", "format", "--check", "."],
+        ["mypy"],
         ["pytest", *options],
     ]
     for check in checks:

@@ -61,7 +61,7 @@ def script_args(runner: Any, requests: list[tuple[str, str]]) -> list[Any]:
     args = default_script_args(runner)
     for title, text in requests:
         script = runner.script(title)
-        if script is None:
+        if script is None or script.args_from is None:
             known = [script.title() for script in runner.alwayson_scripts]
             raise UsageError(f"There is no script '{title}'; {_nearest(title, known)}")
         try:
@@ -111,6 +111,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--script", nargs=2, action="append", default=[], metavar=("TITLE", "JSON"))
     parser.add_argument("--out", type=Path, required=True, help="where the picture goes (PNG)")
     return parser
+
+
+def draw_once(*arguments: str) -> list[Any]:
+    """The pictures that `render` would write with these arguments, for benchmarks and scripts."""
+    processed = draw(_parser().parse_args([*arguments, "--out", "unused"]))
+    return processed.images[processed.index_of_first_image :]
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -205,24 +211,33 @@ def _save(processed: Any, out: Path) -> list[Path]:
     return written
 
 
+def draw(options: argparse.Namespace) -> Any:
+    """What the host's `process_images` gives for these options of `render`.
+
+    Raises:
+        UsageError, ValueError, OSError: they cannot be drawn; the text is one sentence.
+    """
+    from modules import processing, shared
+
+    _check(options)
+    p = _processing(options)
+    shared.state.begin(job="render")
+    try:
+        with closing(p):
+            return processing.process_images(p)
+    finally:
+        shared.state.end()
+        shared.total_tqdm.clear()
+
+
 def render(arguments: list[str]) -> int:
     """`python -m miniwebui render`: draw, save, say where. Exit status 2 for what cannot be drawn."""
     options = _parser().parse_args(arguments)
     initialize(options.ckpt)
-    from modules import processing, shared
-
     try:
-        _check(options)
         if not options.out.resolve().parent.is_dir():
             raise UsageError(f"--out is {options.out}; there is no folder {options.out.resolve().parent}.")
-        p = _processing(options)
-        shared.state.begin(job="render")
-        try:
-            with closing(p):
-                processed = processing.process_images(p)
-        finally:
-            shared.state.end()
-            shared.total_tqdm.clear()
+        processed = draw(options)
     except (UsageError, ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -1,6 +1,8 @@
 """Tiled VAE against the untiled forward: both layouts, odd sizes, every precision; and how it fails."""
 
 import contextlib
+import re
+import weakref
 
 import pytest
 import torch
@@ -10,8 +12,10 @@ from torch import nn
 from tests import ldm_vae
 from tile_methods import vae_executor, vae_fast, vae_layers
 from tile_methods.vae_context import tiled_vae
+from tile_methods.vae_exact import ExactWorker
 from tile_methods.vae_executor import Interrupted, run
 from tile_methods.vae_program import UP, UnsupportedNetwork, compile_network
+from tile_methods.vae_storage import DeviceStore
 from tile_utils.group_norm import affine, measure, pool
 
 
@@ -222,3 +226,47 @@ def test_an_unknown_network_runs_as_a_whole(caplog):
     with tiled_vae(vae, tile_size=16):
         assert torch.equal(vae.decode(z).sample, expected)
     assert "runs as a whole" in caplog.text
+
+
+class CountingStore(DeviceStore):
+    """Knows how many bytes wait: tensors that are kept and not yet given up."""
+
+    def __init__(self):
+        self.waiting = {}
+        self.most = 0
+
+    def keep(self, band):
+        kept = band.clone()
+        self.waiting[id(kept)] = kept.numel() * kept.element_size()
+        weakref.finalize(kept, self.waiting.pop, id(kept))
+        self.most = max(self.most, sum(self.waiting.values()))
+        return kept
+
+
+@pytest.mark.parametrize("kind", ["Decoder", "Encoder"])
+def test_what_waits_is_no_more_than_the_largest_feature_map(kind):
+    """Of the whole network with Stable Diffusion's ratio of widths: the decoder's second width at full size."""
+    torch.manual_seed(1)
+    net = getattr(ldm_vae, kind)((16, 32, 64, 64)).eval().requires_grad_(False)
+    x = torch.randn(1, 4, 64, 48) if kind == "Decoder" else torch.randn(1, 3, 512, 384)
+    store = CountingStore()
+    worker = ExactWorker(store, band_values=16 * 512 * 384 // 32, tick=lambda: None)
+    out = worker.run(compile_network(net), x).take_whole(x.device)
+    assert (out - net(x)).abs().max() <= 1e-4
+    assert store.most <= 1.1 * 32 * 512 * 384 * 4
+    assert store.most >= 0.9 * 32 * 512 * 384 * 4
+
+
+@pytest.mark.parametrize(
+    ("x", "tile_size", "sentence"),
+    [
+        (torch.zeros(4, 9, 9), 8, "shape (4, 9, 9)"),
+        (torch.zeros(1, 4, 0, 9), 8, "shape (1, 4, 0, 9)"),
+        (torch.full((1, 4, 9, 9), torch.nan), 8, "holds NaN"),
+        (torch.zeros(1, 4, 9, 9), 0, "tile size is 0"),
+        (torch.zeros(1, 4, 9, 9), 7.5, "tile size is 7.5"),
+    ],
+)
+def test_bad_input_is_told_in_one_sentence(x, tile_size, sentence):
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        run(network("ldm", "Decoder"), x, tile_size=tile_size)

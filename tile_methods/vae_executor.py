@@ -161,6 +161,19 @@ def _run(
     return x
 
 
+def _check(x: Tensor, tile_size: int) -> None:
+    if not isinstance(tile_size, int) or tile_size < 1:
+        raise ValueError(f"Tiled VAE: the tile size is {tile_size!r}; allowed are whole numbers from 1.")
+    if x.ndim != 4 or not x.numel():
+        raise ValueError(
+            f"Tiled VAE: the input has the shape {tuple(x.shape)}; allowed is [N, C, H, W], none zero."
+        )
+    if bool(x.isnan().any()):
+        raise ValueError(
+            "Tiled VAE: the input holds NaN, so the network before it failed; nothing was computed."
+        )
+
+
 def run(
     net: nn.Module,
     x: Tensor,
@@ -191,10 +204,12 @@ def run(
 
     Raises:
         UnsupportedNetwork: see `vae_program`.
+        ValueError: `x` is no batch of pictures or holds NaN, or `tile_size` is no positive whole number.
         Interrupted: `interrupted` said so.
         torch.OutOfMemoryError: even with small tiles.
     """
     tasks = compile_network(net)
+    _check(x, tile_size)
     weight = net.conv_in.weight
     smallest = SMALLEST_TILE if _is_decoder(tasks) else SMALLEST_TILE * OPT_F
     tile, redone_before = tile_size, redone.pieces

@@ -1,0 +1,88 @@
+"""Start the mini WebUI's page as a person does, and open it in Chromium: for the browser tests and the screenshots."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, sync_playwright
+
+ROOT = Path(__file__).resolve().parent.parent
+START_SECONDS = 180
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-sync",
+    "--disable-component-update",
+]
+
+
+@contextmanager
+def running_page(checkpoint: Path) -> Iterator[str]:
+    """The address of a page that draws with `checkpoint`; it is stopped afterwards."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/"
+    command = [sys.executable, str(ROOT / "miniwebui/webui.py"), "page", "--port", str(port)]
+    environment = {**os.environ, "GRADIO_ANALYTICS_ENABLED": "False"}
+    with tempfile.TemporaryFile("w+") as log:
+        server = subprocess.Popen(
+            [*command, "--ckpt", str(checkpoint)],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            cwd=ROOT,
+        )
+        try:
+            _wait_for(url, server, log)
+            yield url
+        finally:
+            server.terminate()
+            server.wait(20)
+
+
+def _wait_for(url: str, server: subprocess.Popen[bytes], log: Any) -> None:
+    deadline = time.time() + START_SECONDS
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=5)
+            return
+        except OSError:
+            if server.poll() is not None or time.time() > deadline:
+                log.seek(0)
+                raise RuntimeError(f"the page did not start:\n{log.read()}") from None
+            time.sleep(0.5)
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Debian's Chromium, without a window."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        yield browser
+        browser.close()
+
+
+def open_accordion(page: Any, element_id: str) -> None:
+    """Click an InputAccordion's label, which ticks its box too."""
+    page.click(f"#{element_id} .label-wrap > span:first-child", position={"x": 60, "y": 8})
+    page.wait_for_selector(f"#{element_id}-visible-checkbox:checked")
+
+
+def set_number(page: Any, element_id: str, value: float) -> None:
+    field = page.locator(f"#{element_id} input[type=number]")
+    field.fill(str(value))
+    field.blur()
