@@ -55,7 +55,7 @@ else:
             if self._session is None:
                 return
             try:
-                self._session.begin_pass(p, kwargs["x"])
+                self._session.begin_pass(p, kwargs["x"], kwargs["noise"])
             except Exception as error:
                 self._end()
                 webui.fail_generation(p.sampler, ("sample", "sample_img2img"), error)

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from tile_host import webui
+from tile_host.prompts import RegionPrompts, RowPlan, check_prompts
 from tile_methods.fusing import Denoise, TileFuser
+from tile_methods.regions import Region, RegionFuser, add_noise
 from tile_utils import patching
-from tile_utils.geometry import Grid, make_grid
-from tile_utils.settings import SettingsError, TiledDiffusionSettings, to_infotext
+from tile_utils.geometry import Box, Grid, make_grid, region_box
+from tile_utils.settings import RegionSettings, SettingsError, TiledDiffusionSettings, to_infotext
 
 logger = logging.getLogger("Tiled Diffusion")
 INFOTEXT_KEY = "Tiled Diffusion"
 OPT_F = 8
 """Pixels of the image per latent pixel."""
+Fuse = Callable[[Denoise, Tensor, Tensor, Any, Callable[[], None]], Tensor]
+"""`fuse(denoise, x, sigma, cond, after_batch)`: the prediction for the whole canvas"""
 
 
 class TiledDiffusionSession:
@@ -28,6 +35,8 @@ class TiledDiffusionSession:
         self.settings = settings
         self._generation = ExitStack()  # the image size
         self._pass = ExitStack()  # the denoiser of the current sampling pass
+        self._active: list[tuple[int, RegionSettings]] = []  # regions that are switched on
+        self._seeds: dict[int, int] = {}  # of these, for the first picture
 
     def begin(self, p: Any, is_img2img: bool) -> None:
         """Before the host prepares anything: the image size, and what is written into the picture.
@@ -44,22 +53,35 @@ class TiledDiffusionSession:
                     )
             self._generation.enter_context(patching.attribute(p, "width", width))
             self._generation.enter_context(patching.attribute(p, "height", height))
-        p.extra_generation_params[INFOTEXT_KEY] = to_infotext(self.settings)
+        if self.settings.enable_bbox_control:
+            self._active = [(i, region) for i, region in enumerate(self.settings.regions) if region.enable]
+        check_prompts(self._active)
+        self._seeds = {i: region.seed if region.seed >= 0 else webui.new_seed() for i, region in self._active}
+        p.extra_generation_params[INFOTEXT_KEY] = self._infotext
         self._generation.enter_context(patching.closed_with(p, self.close))
 
-    def begin_pass(self, p: Any, x: Tensor) -> None:
-        """Before each sampling: hook the pass' denoiser if its canvas needs more than one tile.
+    def _infotext(self, index: int | None = None, **_scope: Any) -> str:
+        """What is written into picture `index` of the generation: with the seeds that its regions really had."""
+        regions = list(self.settings.regions)
+        for number, _ in self._active:
+            regions[number] = replace(regions[number], seed=self._seeds[number] + (index or 0))
+        return to_infotext(replace(self.settings, regions=tuple(regions)))
+
+    def begin_pass(self, p: Any, x: Tensor, noise: Tensor) -> None:
+        """Before each sampling: hook the pass' denoiser if its canvas needs more than one tile, or has regions.
 
         Args:
             p: the host's processing object, with its sampler.
             x: the latent about to be sampled, [B, C, H, W].
+            noise: the noise it will be given, of the same shape; regions put their own into it.
         """
         self.end_pass()
         settings = self.settings
         height, width = x.shape[-2:]
         grid = make_grid(width, height, settings.tile_width, settings.tile_height, settings.overlap)
         name = "hires pass" if getattr(p, "is_hr_pass", False) else "pass"
-        if len(grid.boxes) == 1:
+        regions = self._regions_on(width, height)
+        if len(grid.boxes) == 1 and not regions:
             logger.info(
                 "%s not tiled: one tile of %dx%d covers the canvas of %dx%d (latent).",
                 name.capitalize(),
@@ -69,13 +91,62 @@ class TiledDiffusionSession:
                 height,
             )
             return
-        fuser = TileFuser(grid, settings.method, settings.tile_batch_size, x.device)
-        self._log_grid(name, width, height, grid, len(fuser.batches))
-        self._hook(p.sampler.model_wrap_cfg, fuser)
+        fuse, batches = self._fuser(p, grid, regions, x.device)
+        self._log_grid(name, width, height, grid, batches, len(regions))
+        self._add_noise(p, regions, noise)
+        self._hook(p.sampler.model_wrap_cfg, fuse, batches)
 
-    def _log_grid(self, name: str, width: int, height: int, grid: Grid, batches: int) -> None:
+    def _regions_on(self, width: int, height: int) -> list[tuple[int, RegionSettings, Box]]:
+        """(index, settings, latent box) of the regions that are drawn on this canvas."""
+        placed = []
+        for index, region in self._active:
+            box = region_box(region.x, region.y, region.w, region.h, width, height)
+            if box is not None:
+                placed.append((index, region, box))
+        return placed
+
+    def _fuser(
+        self, p: Any, grid: Grid, placed: list[tuple[int, RegionSettings, Box]], device: torch.device
+    ) -> tuple[Fuse, int]:
+        """What replaces a denoiser call, and the model calls that it makes."""
+        settings = self.settings
+        if not placed:
+            tiles = TileFuser(grid, settings.method, settings.tile_batch_size, device)
+            return tiles.fuse, len(tiles.batches)
+        prompts = RegionPrompts(p, [region for _, region, _ in placed])
+        regions = [
+            Region(box, region.blend_mode == "Foreground", region.feather_ratio, prompts.key(number))
+            for number, (_, region, box) in enumerate(placed)
+        ]
+        fuser = RegionFuser(
+            grid, regions, settings.method, settings.tile_batch_size, device, settings.draw_background
+        )
+        if not settings.draw_background and fuser.tiles.batches:
+            logger.info("What no background region covers is drawn with the main prompt.")
+        plan = RowPlan(p.sampler.model_wrap_cfg, prompts)
+
+        def fuse(
+            denoise: Denoise, x: Tensor, sigma: Tensor, cond: Any, after_batch: Callable[[], None]
+        ) -> Tensor:
+            return fuser.fuse(denoise, plan.next_rows(denoise, x.shape[0]), x, sigma, cond, after_batch)
+
+        return fuse, fuser.batches
+
+    def _add_noise(self, p: Any, placed: list[tuple[int, RegionSettings, Box]], noise: Tensor) -> None:
+        """Give regions the noise of their own seeds; picture i of the generation has seed + i."""
+        if not placed:
+            return
+        first = p.iteration * p.batch_size
+        for row in range(noise.shape[0]):
+            own = [
+                webui.seeded_noise(self._seeds[index] + first + row, (noise.shape[1], box.h, box.w), noise)
+                for index, _, box in placed
+            ]
+            add_noise(noise[row], [box for _, _, box in placed], own)
+
+    def _log_grid(self, name: str, width: int, height: int, grid: Grid, batches: int, regions: int) -> None:
         logger.info(
-            "%s: canvas %dx%d (latent), %dx%d tiles of %dx%d, overlap %d, %d batches a step, %s.",
+            "%s: canvas %dx%d (latent), %dx%d tiles of %dx%d, overlap %d, %d regions, %d batches a step, %s.",
             name.capitalize(),
             width,
             height,
@@ -84,22 +155,26 @@ class TiledDiffusionSession:
             grid.tile_w,
             grid.tile_h,
             grid.overlap,
+            regions,
             batches,
             self.settings.method,
         )
 
-    def _hook(self, cfg_denoiser: Any, fuser: TileFuser) -> None:
-        batches = len(fuser.batches)
+    def _hook(self, cfg_denoiser: Any, fuse: Fuse, batches: int) -> None:
         progress = self._pass.enter_context(tqdm(desc="Tiled Diffusion", unit="batch", leave=False))
 
-        def after_batch(done: int) -> None:
-            progress.total = batches * (cfg_denoiser.total_steps or 0) or None
-            # A step may come in several calls (cond and uncond apart): the bar follows the step, never back.
-            progress.update(max(0, cfg_denoiser.step * batches + done - progress.n))
-            webui.stop_if_interrupted()
-
         def call(denoise: Denoise, x: Tensor, sigma: Tensor, cond: Any) -> Tensor:
-            return fuser.fuse(denoise, x, sigma, cond, after_batch)
+            done = 0
+
+            def after_batch() -> None:
+                nonlocal done
+                done += 1
+                progress.total = batches * (cfg_denoiser.total_steps or 0) or None
+                # A step may come in several calls (cond and uncond apart): the bar follows the step, never back.
+                progress.update(max(0, cfg_denoiser.step * batches + done - progress.n))
+                webui.stop_if_interrupted()
+
+            return fuse(denoise, x, sigma, cond, after_batch)
 
         self._pass.enter_context(webui.hooked_denoiser(cfg_denoiser, call))
 

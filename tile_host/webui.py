@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gc
+import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from torch import Tensor
 
-from modules import devices, shared
+from modules import devices, rng, shared
 from modules.sd_samplers_common import InterruptedException
 from tile_utils import patching
 
@@ -70,6 +71,16 @@ def fail_generation(owner: Any, methods: tuple[str, ...], error: Exception) -> N
 
     for method in methods:
         setattr(owner, method, fail)
+
+
+def seeded_noise(seed: int, shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Unit normal noise from the host's generator, without touching its state."""
+    return rng.randn_local(seed, shape).to(like)
+
+
+def new_seed() -> int:
+    """A random seed, as the host draws them."""
+    return int(random.randrange(4294967294))
 
 
 def free_gpu() -> str:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tile_utils.conditioning import tile_conditioning
-from tile_utils.geometry import Grid, split_evenly
+from tile_utils.geometry import Box, Grid, split_evenly
 from tile_utils.weights import gaussian_weights, uniform_weights
 
 Denoise = Callable[[Tensor, Tensor, Any], Tensor]
@@ -29,21 +29,46 @@ class TileFuser:
     """One canvas' tiles, their batches and their weights; call `fuse` at every denoiser call.
 
     Args:
-        grid: the tiles.
+        grid: the tiles; the canvas is what they cover.
         method: a key of `WEIGHTINGS`.
         batch_size: tiles denoised together at most.
         device: where the canvas lives.
+        needed: pixels that these tiles are drawn for [H, W], bool; all if not given. Tiles without any are left out,
+            and elsewhere the tiles do not count.
     """
 
-    def __init__(self, grid: Grid, method: str, batch_size: int, device: torch.device) -> None:
-        self.batches = split_evenly(grid.boxes, batch_size)
+    def __init__(
+        self, grid: Grid, method: str, batch_size: int, device: torch.device, needed: Tensor | None = None
+    ) -> None:
+        boxes = [box for box in grid.boxes if needed is None or bool(needed[box.slices].any())]
+        self.batches = split_evenly(boxes, batch_size)
+        self.canvas = grid.canvas
         self._weights = WEIGHTINGS[method](grid.tile_w, grid.tile_h, device)  # [h, w]
-        height = max(box.y + box.h for box in grid.boxes)
-        width = max(box.x + box.w for box in grid.boxes)
-        total = torch.zeros(height, width, device=device)
-        for box in grid.boxes:
-            total[box.slices] += self._weights
-        self._total = total  # [H, W]
+        self._needed = needed
+        self.total = torch.zeros(*self.canvas, device=device)  # [H, W]
+        for box in boxes:
+            self.total[box.slices] += self._weights_of(box)
+
+    def _weights_of(self, box: Box) -> Tensor:
+        return self._weights if self._needed is None else self._weights * self._needed[box.slices]
+
+    def add_to(
+        self,
+        fused: Tensor,
+        denoise: Denoise,
+        x: Tensor,
+        sigma: Tensor,
+        cond: Any,
+        after_batch: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Add the weighted predictions of all tiles to `fused` [B, C, H, W]; for the arguments see `fuse`."""
+        rows = x.shape[0]
+        for boxes in self.batches:
+            tiles = torch.cat([x[(..., *box.slices)] for box in boxes])
+            out = denoise(tiles, sigma.repeat(len(boxes)), tile_conditioning(cond, boxes, self.canvas, rows))
+            for box, tile in zip(boxes, out.split(rows)):
+                fused[(..., *box.slices)] += tile * self._weights_of(box)
+            after_batch()
 
     def fuse(
         self,
@@ -51,32 +76,17 @@ class TileFuser:
         x: Tensor,
         sigma: Tensor,
         cond: Any,
-        after_batch: Callable[[int], None] = lambda done: None,
+        after_batch: Callable[[], None] = lambda: None,
     ) -> Tensor:
-        """The weighted average of the tiles' predictions (MultiDiffusion, eq. 7). [B, C, H, W], dtype of the model
+        """The weighted average of the tiles' predictions (MultiDiffusion, eq. 7). [B, C, H, W], dtype of x
 
         Args:
-            denoise: the model.
+            denoise: the model; it predicts as many channels as x has.
             x: noisy latent of the whole canvas, [B, C, H, W].
             sigma: noise level or timestep of each row, [B].
             cond: condition of the whole canvas; see `tile_conditioning`.
-            after_batch: called with the number of batches done; may raise to stop.
+            after_batch: called after every batch; may raise to stop.
         """
-        rows, canvas = x.shape[0], (x.shape[-2], x.shape[-1])
-        fused: Tensor | None = None
-        dtype = x.dtype
-        for done, boxes in enumerate(self.batches, start=1):
-            tiles = torch.cat([x[(..., *box.slices)] for box in boxes])
-            out = denoise(
-                tiles,
-                sigma.repeat(len(boxes)),
-                tile_conditioning(cond, boxes, canvas, rows),
-            )
-            if fused is None:
-                dtype = out.dtype
-                fused = torch.zeros(rows, out.shape[1], *canvas, device=out.device)
-            for box, tile in zip(boxes, out.split(rows)):
-                fused[(..., *box.slices)] += tile * self._weights
-            after_batch(done)
-        assert fused is not None  # a grid has at least one tile
-        return fused.div_(self._total).to(dtype)
+        fused = torch.zeros_like(x, dtype=torch.float32)
+        self.add_to(fused, denoise, x, sigma, cond, after_batch)
+        return fused.div_(self.total).to(x.dtype)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tile_methods import vae_layers as layers
-from tile_methods.vae_program import DOWN, SAME, UP, Attend, Convolve, Task
+from tile_methods.vae_program import DOWN, SAME, UP, Attend, Convolve, Task, resize_of
 from tile_methods.vae_storage import FeatureMap, Store
 from tile_utils.group_norm import Affine, Moments, affine, measure, pool
 
@@ -51,9 +51,7 @@ def window_of(task: Convolve, top: int, bottom: int, height: int) -> Window:
 
 def output_height(task: Task, height: int) -> int:
     """Rows (or columns) of what a task makes of `height`."""
-    if isinstance(task, Attend):
-        return height
-    return {SAME: height, UP: 2 * height, DOWN: height // 2}[task.resize]
+    return {SAME: height, UP: 2 * height, DOWN: height // 2}[resize_of(task)]
 
 
 def output_channels(task: Task, channels: int) -> int:
@@ -98,20 +96,24 @@ class ExactWorker:
         current, moments = self.begin(x, tasks[0])
         width, channels = x.shape[-1], x.shape[1]
         for task, following in zip(tasks, [*tasks[1:], next_task]):
-            norm = affine(task.norm, pool(moments)) if task.norm is not None else None
             groups = following.norm.num_groups if following is not None and following.norm is not None else 0
             height = output_height(task, current.height)
             width, channels = output_height(task, width), output_channels(task, channels)
             target = FeatureMap(plan_bounds(height, width, channels, self.band_values), self.store)
             if isinstance(task, Attend):
-                moments = self._attend(task, current, target, norm, groups)
+                moments = self._attend(task, current, target, affine(task.norm, pool(moments)), groups)
             else:
+                norm = affine(task.norm, pool(moments)) if task.norm is not None else None
                 moments = self._convolve(task, current, target, norm, groups)
             current = target
         return current
 
+    def _put_aside(self) -> FeatureMap:
+        assert self._aside is not None  # blocks open before they close
+        return self._aside
+
     def _attend(
-        self, task: Attend, source: FeatureMap, target: FeatureMap, norm: Affine | None, groups: int
+        self, task: Attend, source: FeatureMap, target: FeatureMap, norm: Affine, groups: int
     ) -> list[Moments]:
         out = layers.attend(task, source.take_whole(task.norm.weight.device), norm)
         moments = []
@@ -134,7 +136,7 @@ class ExactWorker:
         pieces_of = source.stream(read, release=not (task.opens and task.shortcut is None))
         added_of: Iterable[list[Tensor]] = repeat([])
         if task.closes:
-            aside, self._aside = self._aside, None
+            aside, self._aside = self._put_aside(), None
             added_of = aside.stream([aside.parts(*rows[index]) for index in order], release=True)
         if task.opens:
             self._aside = source if task.shortcut is None else FeatureMap(target.bounds, self.store)
@@ -146,9 +148,10 @@ class ExactWorker:
                 moments.append(measure(band, groups))
             target.put(index, band)
             if task.shortcut is not None:
+                aside = self._put_aside()
                 first = 0 if window.above else 1  # the row above belongs to the convolution only
                 x = layers.activate(pieces, None, band.dtype)[..., first : first + height, :]
-                self._aside.put(index, layers.shortcut(task, x))
+                aside.put(index, layers.shortcut(task, x))
             self.tick()
         return moments
 

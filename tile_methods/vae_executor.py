@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from math import ceil
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tile_methods.vae_exact import ExactWorker, output_channels, output_height, plan_bounds
 from tile_methods.vae_fast import estimate, run_tiles, tile_boxes
 from tile_methods.vae_layers import redone
-from tile_methods.vae_program import DOWN, UP, Attend, Convolve, Task, compile_network
+from tile_methods.vae_program import DOWN, UP, Attend, Convolve, Task, compile_network, resize_of
 from tile_methods.vae_storage import DeviceStore, HostStore, Store, fits
 
 logger = logging.getLogger("Tiled VAE")
@@ -51,7 +51,12 @@ class _Work:
 
 
 def _is_decoder(tasks: list[Task]) -> bool:
-    return any(isinstance(task, Convolve) and task.resize == UP for task in tasks)
+    return any(resize_of(task) == UP for task in tasks)
+
+
+def _convolutions(tasks: list[Task]) -> list[Convolve]:
+    """The tasks but attention, which is never part of what runs tile by tile."""
+    return [task for task in tasks if isinstance(task, Convolve)]
 
 
 def _stretch(tasks: list[Task], mode: Mode, color_fix: bool) -> tuple[int, int]:
@@ -59,9 +64,9 @@ def _stretch(tasks: list[Task], mode: Mode, color_fix: bool) -> tuple[int, int]:
     if mode == "exact":
         return len(tasks), len(tasks)
     if _is_decoder(tasks):
-        ups = [i for i, task in enumerate(tasks) if isinstance(task, Convolve) and task.resize == UP]
+        ups = [i for i, task in enumerate(tasks) if resize_of(task) == UP]
         return ups[min(EXACT_LEVELS, len(ups)) - 1], len(tasks)
-    downs = [i for i, task in enumerate(tasks) if isinstance(task, Convolve) and task.resize == DOWN]
+    downs = [i for i, task in enumerate(tasks) if resize_of(task) == DOWN]
     return 0, downs[0 if color_fix else max(0, len(downs) - EXACT_LEVELS)] + 1
 
 
@@ -103,9 +108,9 @@ def _store_for(
 def _band_values(tasks: list[Task], x: Tensor, tile_size: int) -> int:
     """Values of a full-resolution feature map of one tile, which a band has too."""
     if _is_decoder(tasks):
-        scale = 2 ** sum(isinstance(task, Convolve) and task.resize == UP for task in tasks)
-        return x.shape[0] * (tile_size * scale) ** 2 * tasks[-1].conv.in_channels
-    return x.shape[0] * tile_size**2 * tasks[0].conv.out_channels
+        scale = 2 ** sum(resize_of(task) == UP for task in tasks)
+        return x.shape[0] * (tile_size * scale) ** 2 * _convolutions(tasks)[-1].conv.in_channels
+    return x.shape[0] * tile_size**2 * _convolutions(tasks)[0].conv.out_channels
 
 
 def _bands(tasks: list[Task], x_shape: tuple[int, ...], band_values: int) -> int:
@@ -124,7 +129,7 @@ def _result_place(tasks: list[Task], x: Tensor, dtype: torch.dtype) -> torch.dev
     height, width = x.shape[-2:]
     for task in tasks:
         height, width = output_height(task, height), output_height(task, width)
-    size = x.shape[0] * height * width * tasks[-1].conv.out_channels * dtype.itemsize
+    size = x.shape[0] * height * width * _convolutions(tasks)[-1].conv.out_channels * dtype.itemsize
     return x.device if fits(2 * size, x.device) else torch.device("cpu")
 
 
@@ -144,7 +149,7 @@ def _run(
             return _run(tasks, x, dtype, tile, "fast", color_fix, "device", work)
         store = DeviceStore()
     place = _result_place(tasks, x, dtype)
-    before, tiled, after = tasks[:start], tasks[start:end], tasks[end:]
+    before, tiled, after = tasks[:start], _convolutions(tasks[start:end]), tasks[end:]
     work.total = _bands(before, x.shape, band_values // x.shape[0])
     height = x.shape[-2]
     worker = ExactWorker(store, band_values, work.tick)
@@ -153,7 +158,7 @@ def _run(
         x = worker.run(before, x).take_whole(place if final else x.device)
     if tiled:
         side = max(1, tile * x.shape[-2] // height)
-        work.total += len(tile_boxes(*x.shape[-2:], side, 1))
+        work.total += len(tile_boxes(x.shape[-2], x.shape[-1], side, 1))
         x = run_tiles(tiled, estimate(tiled, x), x, side, x.device if after else place, work.tick)
     if after:
         work.total += _bands(after, x.shape, band_values // x.shape[0])
@@ -175,7 +180,7 @@ def _check(x: Tensor, tile_size: int) -> None:
 
 
 def run(
-    net: nn.Module,
+    net: Any,
     x: Tensor,
     *,
     tile_size: int,

@@ -65,7 +65,7 @@ def _pool_crops(moments: Moments, crops: int) -> Moments:
 def estimate(tasks: list[Convolve], x: Tensor) -> list[Affine | None]:
     """GroupNorm of each task, as sampled crops of `x` [N, C, H, W] show it."""
     margin = reach(tasks)
-    boxes = sample_boxes(*x.shape[-2:], margin)
+    boxes = sample_boxes(x.shape[-2], x.shape[-1], margin)
     crops = torch.stack([x[(..., *box.slices)] for box in boxes], 1).flatten(0, 1)
     aside: Tensor | None = None
     norms: list[Affine | None] = []
@@ -129,11 +129,9 @@ def run_tiles(
     around = margin if any(layers.wraps(task) for task in tasks) and margin <= min(height, width) else 0
     if around:
         x = F.pad(x, (around,) * 4, mode="circular")
-    out: Tensor | None = None
+    size = (height * larger // smaller, width * larger // smaller)
+    out = torch.empty(x.shape[0], tasks[-1].conv.out_channels, *size, dtype=x.dtype, device=place)
     for box, rows, cols, tile_out in _tiles(tasks, x, norms, tile, margin, around, (height, width)):
-        if out is None:
-            size = (height * larger // smaller, width * larger // smaller)
-            out = torch.empty(*tile_out.shape[:2], *size, dtype=x.dtype, device=place)
         top, left = box.y * larger // smaller, box.x * larger // smaller
         bottom = min(out.shape[-2], (box.y + box.h) * larger // smaller)
         right = min(out.shape[-1], (box.x + box.w) * larger // smaller)

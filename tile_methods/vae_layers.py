@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from tile_methods.vae_program import DOWN, UP, Attend, Convolve
 from tile_utils.group_norm import Affine
@@ -40,7 +41,8 @@ def guarded(compute: Callable[[torch.dtype], Tensor], dtype: torch.dtype) -> Ten
     return compute(torch.float32)
 
 
-def weights(module: nn.Module, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+def weights(module: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+    """Weight and bias of a convolution or linear layer."""
     bias = module.bias
     return module.weight.to(dtype), None if bias is None else bias.to(dtype)
 
@@ -140,7 +142,7 @@ def attend(task: Attend, x: Tensor, norm: Affine) -> Tensor:
     """Self-attention over all pixels of `x` [N, C, h, w], a slice of the queries at a time, exactly."""
     n, c, h, w = x.shape
 
-    def project(module: nn.Module, tokens: Tensor, dtype: torch.dtype) -> Tensor:
+    def project(module: Any, tokens: Tensor, dtype: torch.dtype) -> Tensor:
         weight, bias = weights(module, dtype)
         return F.linear(tokens, weight.flatten(1), bias)
 
@@ -155,4 +157,4 @@ def attend(task: Attend, x: Tensor, norm: Affine) -> Tensor:
         mixed = torch.cat(parts, 2).transpose(1, 2).reshape(n, h * w, -1)
         return x + project(task.out, mixed, dtype).transpose(1, 2).reshape(n, c, h, w)
 
-    return guarded(compute, task.query.weight.dtype)
+    return guarded(compute, task.norm.weight.dtype)

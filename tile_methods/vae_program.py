@@ -50,6 +50,11 @@ class Attend:
 Task = Convolve | Attend
 
 
+def resize_of(task: Task) -> int:
+    """UP, DOWN or SAME."""
+    return SAME if isinstance(task, Attend) else task.resize
+
+
 def _resnet(block: Any) -> Iterator[Convolve]:
     shortcut = getattr(block, "nin_shortcut", None) or getattr(block, "conv_shortcut", None)
     if shortcut is not None and shortcut.kernel_size != (1, 1):
@@ -76,7 +81,7 @@ def _level(resnets: Any, attentions: Any) -> Iterator[Task]:
 
 
 def _ldm(net: Any) -> Iterator[Task]:
-    middle = [*_resnet(net.mid.block_1), _attention(net.mid.attn_1), *_resnet(net.mid.block_2)]
+    middle: list[Task] = [*_resnet(net.mid.block_1), _attention(net.mid.attn_1), *_resnet(net.mid.block_2)]
     yield Convolve(net.conv_in)
     if hasattr(net, "up"):
         yield from middle

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
+from typing import TypeVar
 
 MIN_STRIDE = 4
 """Smallest step from one tile to the next, in latent pixels; bounds the number of tiles."""
@@ -39,6 +40,23 @@ class Grid:
     rows: int
     boxes: tuple[Box, ...]
 
+    @property
+    def canvas(self) -> tuple[int, int]:
+        """Height and width of what the tiles cover."""
+        return max(box.y + box.h for box in self.boxes), max(box.x + box.w for box in self.boxes)
+
+
+def region_box(x: float, y: float, w: float, h: float, width: int, height: int) -> Box | None:
+    """The latent box of a region given in fractions of a canvas of `width` x `height` latent pixels.
+
+    Left and top round down, sizes round up, and the box is cut at the canvas' edges; None where nothing is left of it.
+    """
+    left, top = max(0, int(x * width)), max(0, int(y * height))
+    right, bottom = min(width, left + ceil(w * width)), min(height, top + ceil(h * height))
+    if left >= right or top >= bottom:
+        return None
+    return Box(left, top, right - left, bottom - top)
+
 
 def _starts(length: int, tile: int, count: int) -> list[int]:
     """First pixel of each of `count` tiles spread evenly over `length` pixels."""
@@ -68,8 +86,13 @@ def make_grid(width: int, height: int, tile_w: int, tile_h: int, overlap: int) -
     return Grid(tile_w, tile_h, overlap, cols, rows, boxes)
 
 
-def split_evenly(boxes: Sequence[Box], batch_size: int) -> list[Sequence[Box]]:
+T = TypeVar("T")
+
+
+def split_evenly(boxes: Sequence[T], batch_size: int) -> list[Sequence[T]]:
     """Batches of at most `batch_size` boxes, as few as possible and as even as possible."""
+    if not boxes:
+        return []
     batches = ceil(len(boxes) / batch_size)
     size = ceil(len(boxes) / batches)
     return [boxes[i : i + size] for i in range(0, len(boxes), size)]

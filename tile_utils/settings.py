@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 TABS = ("t2i", "i2i")
 DEFAULT_MAX_REGIONS = 8
@@ -158,7 +158,8 @@ def _checked(spec: Field[Any], value: Any, where: str) -> Any:
     Raises:
         SettingsError: it is of another type, or out of range.
     """
-    control, kind = control_of(spec), type(spec.default)
+    control = control_of(spec)
+    kind: Any = type(spec.default)
     name = f"{where}: '{control.label}'"
     if kind is bool:
         if not isinstance(value, bool):
@@ -170,7 +171,7 @@ def _checked(spec: Field[Any], value: Any, where: str) -> Any:
             raise SettingsError(f"{name} is {value!r}; allowed is {allowed}.")
         return value
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not is_number or not control.minimum <= value <= control.maximum:  # type: ignore[operator]
+    if not is_number or not control.minimum <= value <= control.maximum:
         raise SettingsError(f"{name} is {value!r}; allowed is {control.allowed()}.")
     if kind is int and value != int(value):
         raise SettingsError(f"{name} is {value!r}; allowed are whole numbers, {control.allowed()}.")
@@ -210,7 +211,7 @@ def from_args(cls: type[Settings], args: Sequence[Any]) -> Settings:
         _from_values(RegionSettings, dict(zip(names, chunk)), f"{title}, {region_label(i)}")
         for i, chunk in enumerate(chunks)
     )
-    return replace(settings, regions=regions)
+    return cast(Settings, replace(settings, regions=regions))
 
 
 def to_args(settings: Any, max_regions: int = 0) -> list[Any]:
@@ -260,7 +261,8 @@ def from_dict(cls: type[Settings], values: Mapping[str, Any]) -> Settings:
         )
     if not isinstance(regions, (list, tuple)):
         raise SettingsError(f"{title}: 'regions' is {regions!r}; allowed is a list of objects.")
-    return replace(settings, regions=tuple(_region_from_dict(r, i, title) for i, r in enumerate(regions)))
+    placed = tuple(_region_from_dict(r, i, title) for i, r in enumerate(regions))
+    return cast(Settings, replace(settings, regions=placed))
 
 
 def _region_from_dict(values: Any, index: int, title: str) -> RegionSettings:

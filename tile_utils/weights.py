@@ -22,3 +22,21 @@ def gaussian_weights(width: int, height: int, device: torch.device | None = None
         return torch.exp(-(offset**2) / (2 * GAUSSIAN_VARIANCE * side**2))
 
     return profile(height)[:, None] * profile(width)[None, :]
+
+
+def feather_mask(width: int, height: int, ratio: float, device: torch.device | None = None) -> Tensor:
+    """How much of a foreground region is laid over the background. [h, w], 0 ... 1, float32
+
+    Within `ratio` of half the smaller side from the nearest edge it grows with the square of the distance, from 0 on
+    the edge's own pixels; further inside it is 1.
+    """
+    radius = int(min(width // 2, height // 2) * ratio)
+    if radius == 0:
+        return torch.ones(height, width, device=device)
+
+    def distance(side: int) -> Tensor:
+        at = torch.arange(side, device=device, dtype=torch.float32)
+        return torch.minimum(at, side - 1 - at)
+
+    nearest = torch.minimum(distance(height)[:, None], distance(width)[None, :])
+    return (nearest / radius).clamp(max=1).square()

@@ -1,0 +1,190 @@
+"""Regional prompts through the whole host.
+
+A background region that covers the canvas must draw what the host draws, untiled, for the main prompt, a comma and the
+region's own, with the region's seed: so the plan of rows, prompts and noise is compared bit by bit with the host's own.
+"""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from modules import extra_networks, sd_samplers
+from modules.sd_samplers_cfg_denoiser import CFGDenoiser
+
+WHOLE = {"enable": True, "x": 0.0, "y": 0.0, "w": 1.0, "h": 1.0}
+ON = {"enabled": True, "enable_bbox_control": True, "tile_width": 16, "tile_height": 16, "overlap": 8}
+
+
+def pixels(processed):
+    return np.stack(
+        [np.asarray(image) for image in processed.images[processed.index_of_first_image :]]
+    ).astype(int)
+
+
+def settings(*regions, **more):
+    return {**ON, **more, "regions": list(regions)}
+
+
+def assert_like_the_host(
+    webui, prompt="sea", own="red balloon", negative="grey", own_negative="boat", **arguments
+):
+    region = {**WHOLE, "prompt": own, "neg_prompt": own_negative, "seed": 7}
+    arguments = {"steps": 3, "cfg_scale": 4.0, **arguments}
+    by_region = webui.draw(
+        settings(region), prompt=prompt, negative_prompt=negative, **{**arguments, "seed": 99}
+    )
+    whole = webui.draw(
+        prompt=f"{prompt}, {own}", negative_prompt=f"{negative}, {own_negative}", **{**arguments, "seed": 7}
+    )
+    assert np.abs(pixels(by_region) - pixels(whole)).max() <= 1
+    assert pixels(whole).std() > 1
+
+
+def test_batches_and_counts(webui):
+    assert_like_the_host(webui, batch_size=2, n_iter=2)
+
+
+def test_and_in_the_main_prompt(webui):
+    assert_like_the_host(webui, prompt="sea AND night :0.5 AND meadow", batch_size=2)
+
+
+def test_schedules_and_emphasis(webui):
+    assert_like_the_host(webui, prompt="[sea:meadow:0.5] (day:1.3)", own="[moon|sun]", steps=4)
+
+
+def test_split_calls(webui, monkeypatch):
+    monkeypatch.setitem(webui.shared.opts.data, "batch_cond_uncond", False)
+    assert_like_the_host(webui, batch_size=2, prompt="sea AND night")
+
+
+def test_prompts_of_different_token_length(webui):
+    assert_like_the_host(webui, own=", ".join(["red balloon"] * 40), batch_size=2)
+
+
+def test_skipped_uncond(webui):
+    assert_like_the_host(webui, s_min_uncond=100.0, steps=4)
+
+
+@pytest.mark.parametrize("name", [sampler.name for sampler in sd_samplers.all_samplers])
+def test_every_sampler(webui, name):
+    left, right = {**WHOLE, "w": 0.5}, {**WHOLE, "x": 0.5, "w": 0.4, "blend_mode": "Foreground"}
+    processed = webui.draw(settings(left, right), sampler_name=name, steps=3)
+    assert np.isfinite(pixels(processed)).all()
+    assert pixels(processed).std() > 1
+
+
+def test_the_hires_pass(webui):
+    assert_like_the_host(webui, enable_hr=True, hr_scale=2.0, denoising_strength=0.7, hr_upscaler="Latent")
+
+
+@pytest.fixture
+def first_noise(monkeypatch):
+    """The canvas that each step's denoiser is given."""
+    seen = []
+    original = CFGDenoiser.forward
+
+    def forward(self, x, *args, **kwargs):
+        seen.append(x.clone())
+        return original(self, x, *args, **kwargs)
+
+    monkeypatch.setattr(CFGDenoiser, "forward", forward)
+    return seen
+
+
+def test_a_seed_changes_its_region_only_and_does_not_depend_on_the_canvas(webui, first_noise):
+    def noise(seed, other=5, **size):
+        left = {**WHOLE, "w": 0.25, "h": 0.5, "seed": seed}
+        right = {**WHOLE, "x": 0.5, "w": 0.25, "h": 0.5, "seed": other}
+        first_noise.clear()
+        webui.draw(settings(left, right), steps=1, **size)
+        return first_noise[0][0]
+
+    one, two = noise(1), noise(2)  # 32x16 latent pixels, regions of 8x8
+    changed = (one != two).any(0)
+    assert changed[:8, :8].all()
+    assert not changed[8:].any()
+    assert not changed[:, 8:].any()
+    again = noise(1)
+    assert torch.equal(one, again)
+    same_box = {"width": 512, "height": 128}
+    region = {**WHOLE, "w": 0.125, "h": 0.5, "seed": 1}
+    first_noise.clear()
+    webui.draw(settings(region), steps=1, **same_box)
+    larger = first_noise[0][0]
+    assert torch.corrcoef(torch.stack([larger[:, :8, :8].flatten(), one[:, :8, :8].flatten()]))[0, 1] > 0.999
+
+
+def test_seeds_are_recorded_for_each_picture(webui):
+    processed = webui.draw(
+        settings({**WHOLE, "seed": -1}, {**WHOLE, "w": 0.5, "seed": 40}), batch_size=2, steps=1
+    )
+    seeds = []
+    for text in processed.infotexts[-2:]:
+        value = text.split("Tiled Diffusion: ")[1]
+        value, _ = json.JSONDecoder().raw_decode(value)
+        seeds.append([region["seed"] for region in json.loads(value)["regions"]])
+    assert seeds[0][1] == 40
+    assert seeds[1] == [seeds[0][0] + 1, 41]
+    assert seeds[0][0] >= 0
+
+
+def test_and_in_a_region_is_refused(webui):
+    with pytest.raises(
+        ValueError, match="Region 1: 'Prompt' holds AND; allowed is AND in the main prompt only"
+    ):
+        webui.draw(settings({**WHOLE, "prompt": "boat AND moon"}))
+
+
+def test_regions_off_or_without_area_are_ignored(webui):
+    plain = pixels(webui.draw({**ON, "enable_bbox_control": False}))
+    for region in ({**WHOLE, "enable": False}, {**WHOLE, "x": 1.0}, {**WHOLE, "w": 0.0}):
+        assert np.array_equal(plain, pixels(webui.draw(settings(region))))
+
+
+class Probe(extra_networks.ExtraNetwork):
+    """Counts its switches and knows what is active."""
+
+    def __init__(self):
+        super().__init__("probe")
+        self.active, self.switches = [], 0
+
+    def activate(self, p, params_list):
+        self.active = [params.items[0] for params in params_list]
+        self.switches += 1
+
+    def deactivate(self, p):
+        self.active = []
+
+
+@pytest.fixture
+def probe(monkeypatch):
+    network = Probe()
+    monkeypatch.setitem(extra_networks.extra_network_registry, "probe", network)
+    return network
+
+
+def test_networks_act_in_their_region_only_and_are_switched_seldom(webui, probe, monkeypatch):
+    seen = []
+    model = webui.shared.sd_model
+    original = model.apply_model
+
+    def apply_model(x, *args, **kwargs):
+        seen.append((tuple(x.shape[-2:]), tuple(probe.active)))
+        return original(x, *args, **kwargs)
+
+    monkeypatch.setattr(model, "apply_model", apply_model)
+    boxes = [{**WHOLE, "x": x, "w": 0.25, "h": 0.5} for x in (0.0, 0.25, 0.5)]
+    own = ("<probe:snow:1>", "night", "<probe:snow:1> day")
+    regions = [{**box, "prompt": prompt} for box, prompt in zip(boxes, own)]
+    webui.draw(settings(*regions), prompt="sea <probe:main:1>", steps=1)
+    region_calls = [active for shape, active in seen if shape == (8, 8)]
+    assert sorted(region_calls) == [("main",), ("main", "snow")]  # the two with snow together
+    assert {active for shape, active in seen if shape == (16, 16)} == {("main",)}
+    assert probe.active == []
+
+    seen.clear()
+    probe.switches = 0
+    webui.draw(settings({**WHOLE, "prompt": "night"}), prompt="sea <probe:main:1>", steps=3)
+    assert probe.switches == 1  # the host's own

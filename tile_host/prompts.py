@@ -1,0 +1,188 @@
+"""Region prompts -> conditions for each row of a denoiser call, and the extra networks that act in a region only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from modules import extra_networks, prompt_parser, sd_samplers, shared
+from tile_methods.fusing import Denoise
+from tile_methods.regions import DenoiseRegions
+from tile_utils.settings import RegionSettings, SettingsError, region_label
+
+Row = Any
+"""The text condition of one row: a tensor [tokens, channels], or a dict of tensors (SDXL)."""
+
+
+def check_prompts(regions: Sequence[tuple[int, RegionSettings]]) -> None:
+    """Raises:
+    SettingsError: a prompt holds AND, whose parts could not be matched to those of the main prompt.
+    """
+    for index, region in regions:
+        for label, text in (("Prompt", region.prompt), ("Negative prompt", region.neg_prompt)):
+            if re.search(r"\bAND\b", text):
+                raise SettingsError(
+                    f"Tiled Diffusion, {region_label(index)}: '{label}' holds AND; allowed is AND in the main "
+                    "prompt only. Use a second region, or a comma."
+                )
+
+
+class RegionPrompts:
+    """The conditions of every region in one sampling pass; made anew when the host changes its checkpoint.
+
+    A region's prompt is the main prompt of each picture of the batch, a comma, and its own.
+    """
+
+    def __init__(self, p: Any, regions: Sequence[RegionSettings]) -> None:
+        self._p = p
+        self._hires = bool(getattr(p, "is_hr_pass", False))
+        self._parsed = [
+            extra_networks.parse_prompts([region.prompt, region.neg_prompt]) for region in regions
+        ]
+        self._main = (p.hr_extra_network_data if self._hires else p.extra_network_data) or {}
+        self._model: Any = None
+        self._conds: list[tuple[Any, Any]] = []
+        self._step: int | None = None
+        self._rows: list[list[Row]] = []
+
+    def key(self, index: int) -> str:
+        """Regions of one key use the same networks; empty: those of the main prompt."""
+        data = self._parsed[index][1] or {}
+        return repr(sorted((name, [param.items for param in params]) for name, params in data.items()))
+
+    @contextmanager
+    def networks(self, index: int) -> Iterator[None]:
+        """The region's networks are active together with the main prompt's; afterwards the main prompt's alone."""
+        own = self._parsed[index][1]
+        if not own or self._p.disable_extra_networks:
+            yield
+            return
+        both = {name: [*self._main.get(name, []), *own.get(name, [])] for name in {**self._main, **own}}
+        extra_networks.activate(self._p, both)
+        try:
+            yield
+        finally:
+            if self._main:
+                extra_networks.activate(self._p, self._main)
+            else:
+                extra_networks.deactivate(self._p, both)
+
+    def rows(self, index: int, start: int, stop: int, step: int) -> list[Row]:
+        """What a region's rows start ... stop of the denoiser call at `step` are told: first the conds, then the
+        unconds, in the host's order."""
+        if self._model is not shared.sd_model:
+            self._model, self._step = shared.sd_model, None
+            self._conds = [self._encode(number) for number in range(len(self._parsed))]
+        if self._step != step:
+            self._step = step
+            self._rows = [self._rows_of(*conds, step) for conds in self._conds]
+        return self._rows[index][start:stop]
+
+    @staticmethod
+    def _rows_of(cond: Any, uncond: Any, step: int) -> list[Row]:
+        _, conds = prompt_parser.reconstruct_multicond_batch(cond, step)
+        unconds = prompt_parser.reconstruct_cond_batch(uncond, step)
+        return [*_split(conds), *_split(unconds)]
+
+    def _encode(self, index: int) -> tuple[Any, Any]:
+        """(conds, unconds) of a region for every picture of the batch, with schedules."""
+        p, (prompt, negative) = self._p, self._parsed[index][0]
+        prompts = p.hr_prompts if self._hires else p.prompts
+        negatives = p.hr_negative_prompts if self._hires else p.negative_prompts
+        steps, hires_steps = self._steps()
+        data = self._parsed[index][1]
+        results = []
+        with self.networks(index):
+            for function, texts, own, is_negative in (
+                (prompt_parser.get_multicond_learned_conditioning, prompts, prompt, False),
+                (prompt_parser.get_learned_conditioning, negatives, negative, True),
+            ):
+                wanted = prompt_parser.SdConditioning(
+                    [joined(text, own) for text in texts], is_negative, p.width, p.height
+                )
+                results.append(
+                    p.get_conds_with_caching(function, wanted, steps, [[None, None]], data, hires_steps)
+                )
+        return results[0], results[1]
+
+    def _steps(self) -> tuple[int, int | None]:
+        """Denoiser calls that schedules are spread over: (first pass, hires pass if this is it)."""
+        p = self._p
+        if not self._hires:
+            return p.firstpass_steps, None
+        config = sd_samplers.find_sampler_config(p.hr_sampler_name or p.sampler_name)
+        steps = p.hr_second_pass_steps or p.steps
+        return p.firstpass_steps, config.total_steps(steps) if config else steps
+
+
+class RowPlan:
+    """Follows which rows of a denoiser step a model call is about.
+
+    The host may send a step's rows in one call or in several, without the uncond rows in steps that skip them, but
+    always in one order: every call goes on where the last one of its step ended.
+    """
+
+    def __init__(self, cfg_denoiser: Any, prompts: RegionPrompts) -> None:
+        self._cfg_denoiser, self._prompts = cfg_denoiser, prompts
+        self._step: int | None = None
+        self._cursor = 0
+
+    def next_rows(self, denoise: Denoise, count: int) -> DenoiseRegions:
+        """For the next call, of `count` rows: how crops of regions are denoised with their own text."""
+        step = self._cfg_denoiser.step
+        if step != self._step:
+            self._step, self._cursor = step, 0
+        start, stop = self._cursor, self._cursor + count
+        self._cursor = stop
+
+        def denoise_regions(regions: Sequence[int], x: Tensor, sigma: Tensor, cond: Any) -> Tensor:
+            rows = [row for index in regions for row in self._prompts.rows(index, start, stop, step)]
+            out = torch.empty_like(x)
+            with self._prompts.networks(regions[0]):
+                for length in dict.fromkeys(map(tokens, rows)):
+                    picks = [i for i, row in enumerate(rows) if tokens(row) == length]
+                    part = with_text(rows_of(cond, picks, len(rows)), [rows[i] for i in picks])
+                    out[picks] = denoise(x[picks], sigma[picks], part).to(out)
+            return out
+
+        return denoise_regions
+
+
+def rows_of(cond: Any, picks: Sequence[int], rows: int) -> Any:
+    """Some rows of a condition of any keys and nesting."""
+    if isinstance(cond, Tensor):
+        return cond[list(picks)] if cond.ndim and len(cond) == rows else cond
+    if isinstance(cond, dict):
+        return {key: rows_of(value, picks, rows) for key, value in cond.items()}
+    if isinstance(cond, (list, tuple)):
+        return type(cond)(rows_of(value, picks, rows) for value in cond)
+    return cond
+
+
+def joined(main: str, own: str) -> str:
+    """The main prompt, a comma, and the region's own; either may be empty."""
+    return ", ".join(text for text in (main, own) if text.strip())
+
+
+def _split(conds: Any) -> list[Row]:
+    if isinstance(conds, Tensor):
+        return list(conds)
+    keys = list(conds)
+    return [{key: conds[key][row] for key in keys} for row in range(len(conds[keys[0]]))]
+
+
+def tokens(row: Row) -> int:
+    """Token length of a row's condition; rows of one length fit into one call."""
+    return len(row["crossattn"] if isinstance(row, dict) else row)
+
+
+def with_text(cond: dict[str, Any], rows: Sequence[Row]) -> dict[str, Any]:
+    """The host's condition with the text of these rows."""
+    if isinstance(rows[0], dict):
+        return {**cond, **{key: torch.stack([row[key] for row in rows]) for key in rows[0]}}
+    return {**cond, "c_crossattn": [torch.stack(list(rows))]}
