@@ -13,15 +13,17 @@ USAGE = "usage: python -m miniwebui [--port N] | render --prompt … --out FILE 
 def test(options: list[str]) -> int:
     """Lint, formatting, types, and every test; the first that fails decides the exit status."""
     environment.ensure(for_tests=True)
+    python = [str(environment.PYTHON), "-m"]
     checks = [
-        ["ruff", "check", "."],
-        ["ruff", "format", "--check", "."],
-        ["mypy"],
-        ["pytest", *options],
+        [*python, "ruff", "check", "."],
+        [*python, "ruff", "format", "--check", "."],
+        [*python, "mypy"],
+        ["node", "--test", *map(str, sorted((environment.ROOT / "tests/js").glob("*.mjs")))],
+        [*python, "pytest", *options],
     ]
     for check in checks:
         print("$", " ".join(check), flush=True)
-        code = subprocess.run([str(environment.PYTHON), "-m", *check], cwd=environment.ROOT).returncode
+        code = subprocess.run(check, cwd=environment.ROOT).returncode
         if code:
             return code
     return 0

@@ -17,6 +17,8 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 SUPPORTED = ((3, 10), (3, 12))
 NEEDED_BYTES = 4 * 2**30
+TOOLS = {"chromium": "chromium", "node": "nodejs"}
+"""Commands that the tests run, and Debian's packages of them."""
 
 
 class SetupError(Exception):
@@ -63,20 +65,20 @@ def _install(name: str, requirements: str, what: str, options: Sequence[str] = (
     stamp.write_text(wanted)
 
 
-def _install_browser() -> None:
-    """Debian's Chromium for the browser tests, where it may be installed."""
-    if shutil.which("chromium"):
+def _install_tools() -> None:
+    """Debian's Chromium for the browser tests and Node for those of the javascript, where they may be installed."""
+    missing = [package for command, package in TOOLS.items() if not shutil.which(command)]
+    if not missing:
         return
+    names = " and ".join(missing)
     if not shutil.which("apt-get") or os.geteuid() != 0:
-        raise SetupError(
-            "The browser tests need Chromium: install your system's package 'chromium' and run again."
-        )
-    print("Installing Debian's Chromium (about 1 minute) …", flush=True)
+        raise SetupError(f"The tests need {names}: install your system's packages and run again.")
+    print(f"Installing Debian's {names} (about 1 minute) …", flush=True)
     quiet = {"stdout": subprocess.DEVNULL, "env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}}
-    for command in (["update"], ["install", "-y", "--no-install-recommends", "chromium"]):
+    for command in (["update"], ["install", "-y", "--no-install-recommends", *missing]):
         if subprocess.run(["apt-get", "-qq", *command], **quiet).returncode:
             raise SetupError(
-                "Installing Chromium failed (apt's own words are above). Check the network, run again."
+                f"Installing {names} failed (apt's own words are above). Check the network, run again."
             )
 
 
@@ -103,4 +105,4 @@ def ensure(for_tests: bool = False) -> None:
     _install("no-deps", "requirements-no-deps.txt", "k-diffusion's samplers", ["--no-deps"])
     if for_tests:
         _install("test", "requirements-test.txt", "pytest, hypothesis, ruff, mypy and playwright")
-        _install_browser()
+        _install_tools()

@@ -24,6 +24,8 @@ logger = logging.getLogger("Tiled Diffusion")
 INFOTEXT_KEY = "Tiled Diffusion"
 OPT_F = 8
 """Pixels of the image per latent pixel."""
+last_region_seeds: dict[int, int] = {}
+"""Seeds of the regions (by index) in the last picture, for the page's button that uses them again."""
 Fuse = Callable[[Denoise, Tensor, Tensor, Any, Callable[[], None]], Tensor]
 """`fuse(denoise, x, sigma, cond, after_batch)`: the prediction for the whole canvas"""
 
@@ -57,6 +59,7 @@ class TiledDiffusionSession:
             self._active = [(i, region) for i, region in enumerate(self.settings.regions) if region.enable]
         check_prompts(self._active)
         self._seeds = {i: region.seed if region.seed >= 0 else webui.new_seed() for i, region in self._active}
+        last_region_seeds.update(self._seeds)
         p.extra_generation_params[INFOTEXT_KEY] = self._infotext
         self._generation.enter_context(patching.closed_with(p, self.close))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import Field
 from typing import Any
 
 import gradio as gr
@@ -11,41 +10,18 @@ import gradio as gr
 from modules import shared
 from modules.ui_components import InputAccordion, ToolButton
 from tile_host import capabilities, webui
+from tile_host.ui_component import component
+from tile_host.ui_regions import RegionControls
 from tile_utils.settings import (
-    RegionSettings,
     SettingsError,
     TiledDiffusionSettings,
     TiledVAESettings,
     control_fields,
     control_of,
-    default_for,
     from_infotext,
     recommended_tile_sizes,
     to_args,
 )
-
-
-def component(
-    spec: Field[Any], tab: str, *, index: int = 0, visible: bool = True, value: Any = None
-) -> gr.components.Component:
-    """The gradio component of one setting; `index` counts regions from 1; `value` replaces its default."""
-    control = control_of(spec)
-    value = default_for(spec, tab) if value is None else value
-    common = {
-        "label": control.label.format(i=index),
-        "elem_id": control.elem_id.format(tab=tab, i=index),
-        "visible": visible,
-        "value": value,
-    }
-    if control.choices:
-        return gr.Dropdown(choices=list(control.choices), **common)
-    if spec.name == "seed":
-        return gr.Number(precision=0, **common)
-    if control.step is not None:
-        return gr.Slider(minimum=control.minimum, maximum=control.maximum, step=control.step, **common)
-    if isinstance(value, bool):
-        return gr.Checkbox(**common)
-    return gr.Textbox(**common)
 
 
 class Panel:
@@ -99,14 +75,15 @@ class TiledDiffusionPanel(Panel):
         self._sampling_controls()
         if self.tab == "t2i":
             self._size_controls()
+        with gr.Accordion("Region Prompt Control", open=False, elem_id=f"MD-{self.tab}-regions"):
+            with gr.Row(variant="compact"):
+                self._add("enable_bbox_control")
+                self._add("draw_background")
+            regions = RegionControls(self.tab, self.max_regions)
         for name in self._specs:
             if name not in self._made:
                 self._add(name, visible=False)
-        return [
-            component(spec, self.tab, index=i, visible=False)
-            for i in range(1, self.max_regions + 1)
-            for spec in control_fields(RegionSettings)
-        ]
+        return regions.components
 
     def _sampling_controls(self) -> None:
         with gr.Row(variant="compact"):

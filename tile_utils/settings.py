@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, replace
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 TABS = ("t2i", "i2i")
 DEFAULT_MAX_REGIONS = 8
@@ -211,7 +211,8 @@ def from_args(cls: type[Settings], args: Sequence[Any]) -> Settings:
         _from_values(RegionSettings, dict(zip(names, chunk)), f"{title}, {region_label(i)}")
         for i, chunk in enumerate(chunks)
     )
-    return cast(Settings, replace(settings, regions=regions))
+    whole: Any = settings
+    return replace(whole, regions=regions)
 
 
 def to_args(settings: Any, max_regions: int = 0) -> list[Any]:
@@ -262,7 +263,32 @@ def from_dict(cls: type[Settings], values: Mapping[str, Any]) -> Settings:
     if not isinstance(regions, (list, tuple)):
         raise SettingsError(f"{title}: 'regions' is {regions!r}; allowed is a list of objects.")
     placed = tuple(_region_from_dict(r, i, title) for i, r in enumerate(regions))
-    return cast(Settings, replace(settings, regions=placed))
+    whole: Any = settings
+    return replace(whole, regions=placed)
+
+
+def regions_to_json(regions: Sequence[RegionSettings]) -> str:
+    """A region file, readable by the original too."""
+    specs = control_fields(RegionSettings)
+    boxes = [{spec.name: getattr(region, spec.name) for spec in specs} for region in regions]
+    return json.dumps({"bbox_controls": boxes}, indent=2, ensure_ascii=False)
+
+
+def regions_from_json(text: str, max_regions: int) -> tuple[RegionSettings, ...]:
+    """The regions of a file, ours or the original's.
+
+    Raises:
+        SettingsError: it is no such file, holds more than `max_regions`, or a value does not fit its control.
+    """
+    try:
+        boxes = json.loads(text)["bbox_controls"]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise SettingsError("The region file is no JSON object with a list 'bbox_controls'.") from error
+    if not isinstance(boxes, list):
+        raise SettingsError("The region file's 'bbox_controls' is no list.")
+    if len(boxes) > max_regions:
+        raise SettingsError(f"The region file holds {len(boxes)} regions; allowed are {max_regions}.")
+    return tuple(_region_from_dict(box, index, "The region file") for index, box in enumerate(boxes))
 
 
 def _region_from_dict(values: Any, index: int, title: str) -> RegionSettings:

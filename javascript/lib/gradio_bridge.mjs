@@ -1,0 +1,68 @@
+// Every element id of the page, and how gradio's fields are read and written.
+
+const app = () => (typeof gradioApp === 'function' ? gradioApp() : document);
+const find = (selector) => app().querySelector(selector);
+
+const FIELDS = ['x', 'y', 'w', 'h'];
+const HOST_TAB = { t2i: 'txt2img', i2i: 'img2img' };
+
+const numberField = (id) => find(`#${id} input[type=number]`);
+const number = (id) => Number(numberField(id)?.value);
+
+/** Write as a person would: the field's own listeners take it up. */
+function type(field, value) {
+    if (!field || field.value === String(value)) return;
+    field.value = value;
+    field.dispatchEvent(new Event('input', { bubbles: true }));
+    field.dispatchEvent(new Event('change', { bubbles: true }));
+}
+
+const enableBox = (tab, index) => find(`#MD-bbox-${tab}-${index + 1}-enable input`);
+
+/** All regions of a tab as the fields say: [{ enable, x, y, w, h, prompt }]. */
+export function readRegions(tab) {
+    const regions = [];
+    for (let box; (box = enableBox(tab, regions.length));) {
+        const id = `MD-${tab}-${regions.length + 1}`;
+        const [x, y, w, h] = FIELDS.map((name) => number(`${id}-${name}`));
+        regions.push({ enable: box.checked, x, y, w, h, prompt: find(`#${id}-prompt textarea, #${id}-prompt input`)?.value ?? '' });
+    }
+    return regions;
+}
+
+export function writeBox(tab, index, box) {
+    for (const name of FIELDS) type(numberField(`MD-${tab}-${index + 1}-${name}`), box[name]);
+}
+
+export function switchRegion(tab, index, on) {
+    const box = enableBox(tab, index);
+    if (box && box.checked !== on) box.click();
+}
+
+/** The reference image and the element around it, when an image is there and to be seen. */
+export function reference(tab) {
+    const holder = find(`#MD-bbox-ref-${tab} .image-container`) ?? find(`#MD-bbox-ref-${tab}`);
+    const image = find(`#MD-bbox-ref-${tab} img`);
+    if (!image?.naturalWidth || !image.offsetParent) return null;
+    return { holder, image };
+}
+
+/** The size of the picture that will be drawn from the page's sliders, in pixels. */
+export function pageSize(tab) {
+    if (tab === 't2i' && find('#MD-t2i-overwrite-image-size input')?.checked) {
+        return { width: number('MD-overwrite-width-t2i'), height: number('MD-overwrite-height-t2i') };
+    }
+    const host = HOST_TAB[tab];
+    return { width: number(`${host}_width`), height: number(`${host}_height`) };
+}
+
+/** The picture that img2img starts from, as a data URL, or null. */
+export function img2imgInput() {
+    return find('#img2img_image img')?.src ?? null;
+}
+
+/** How many times larger than its reference a tab's picture is drawn. */
+export function scaleOf(tab) {
+    const upscaler = find(`#MD-${tab}-upscaler-index input`)?.value ?? 'None';
+    return tab === 'i2i' && upscaler !== 'None' ? number('MD-i2i-upscaler-factor') || 1 : 1;
+}

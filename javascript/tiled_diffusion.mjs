@@ -1,0 +1,66 @@
+// Regions on the reference images of both tabs. One global, `tiledDiffusion`, for the buttons' handlers.
+
+import { letterbox } from './lib/geometry.mjs';
+import * as page from './lib/gradio_bridge.mjs';
+import { RegionEditor } from './lib/region_editor.mjs';
+
+const LOOK_AGAIN = 150; // ms; the server may set fields, which tells nobody
+const BLANK = { fill: '#8b9099', line: '#a3a8b1', cells: 8 };
+
+class TabCanvas {
+    constructor(tab) {
+        this.tab = tab;
+        this.editor = new RegionEditor({
+            change: (index, box) => page.writeBox(tab, index, box),
+            switchOn: (index) => page.switchRegion(tab, index, true),
+            switchOff: (index) => page.switchRegion(tab, index, false),
+        });
+    }
+
+    /** Put the boxes where the picture is now, as the fields say. */
+    refresh() {
+        const { root } = this.editor;
+        const shown = page.reference(this.tab);
+        if (!shown) {
+            root.remove();
+            return;
+        }
+        const { holder, image } = shown;
+        if (root.parentElement !== holder) {
+            holder.style.position = 'relative';
+            holder.append(root);
+        }
+        const [outer, inner] = [holder.getBoundingClientRect(), image.getBoundingClientRect()];
+        const natural = { width: image.naturalWidth, height: image.naturalHeight };
+        const place = letterbox(natural, inner);
+        this.editor.layOver({ ...place, left: place.left + inner.left - outer.left, top: place.top + inner.top - outer.top });
+        if (this.editor.drag) return; // the pointer leads
+        const scale = page.scaleOf(this.tab);
+        this.editor.show(page.readRegions(this.tab), { width: natural.width * scale, height: natural.height * scale });
+    }
+}
+
+/** A grey picture of the page's size with a grid, as a data URL. */
+function blankCanvas({ width, height }) {
+    const canvas = Object.assign(document.createElement('canvas'), { width: width || 512, height: height || 512 });
+    const pen = canvas.getContext('2d');
+    pen.fillStyle = BLANK.fill;
+    pen.fillRect(0, 0, canvas.width, canvas.height);
+    pen.fillStyle = BLANK.line;
+    for (let i = 1; i < BLANK.cells; i++) {
+        pen.fillRect(Math.round((canvas.width * i) / BLANK.cells), 0, 1, canvas.height);
+        pen.fillRect(0, Math.round((canvas.height * i) / BLANK.cells), canvas.width, 1);
+    }
+    return canvas.toDataURL('image/png');
+}
+
+const tabs = [new TabCanvas('t2i'), new TabCanvas('i2i')];
+const refresh = () => tabs.forEach((tab) => tab.refresh());
+
+window.tiledDiffusion = {
+    /** What the button over a reference image puts into it. */
+    createCanvas: (tab) => (tab === 'i2i' && page.img2imgInput()) || blankCanvas(page.pageSize(tab)),
+};
+
+setInterval(refresh, LOOK_AGAIN);
+for (const name of ['input', 'change', 'resize']) window.addEventListener(name, refresh, true);

@@ -1,0 +1,47 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { fromCorners, letterbox, longestSide, move, resize, visible } from '../../javascript/lib/geometry.mjs';
+
+const box = { x: 0.2, y: 0.3, w: 0.4, h: 0.2 };
+
+test('a box is drawn from any corner and cut at the edges', () => {
+    for (const corners of [[0.1, 0.2, 0.5, 0.9], [0.5, 0.9, 0.1, 0.2], [0.1, 0.9, 0.5, 0.2]]) {
+        assert.deepEqual(fromCorners(...corners), { x: 0.1, y: 0.2, w: 0.4, h: 0.7 });
+    }
+    assert.deepEqual(fromCorners(-1, 0.5, 0.25, 7), { x: 0, y: 0.5, w: 0.25, h: 0.5 });
+});
+
+test('moving keeps the size and stops at every border', () => {
+    assert.deepEqual(move(box, 0.1, -0.1), { ...box, x: 0.3, y: 0.2 });
+    assert.deepEqual(move(box, 9, 9), { ...box, x: 0.6, y: 0.8 });
+    assert.deepEqual(move(box, -9, -9), { ...box, x: 0, y: 0 });
+});
+
+test('every edge and corner moves its own sides', () => {
+    const expected = {
+        n: { ...box, y: 0.35, h: 0.15 }, s: { ...box, h: 0.25 }, w: { ...box, x: 0.25, w: 0.35 }, e: { ...box, w: 0.45 },
+        nw: { x: 0.25, y: 0.35, w: 0.35, h: 0.15 }, se: { ...box, w: 0.45, h: 0.25 },
+        ne: { ...box, y: 0.35, w: 0.45, h: 0.15 }, sw: { x: 0.25, y: 0.3, w: 0.35, h: 0.25 },
+    };
+    for (const [handle, result] of Object.entries(expected)) assert.deepEqual(resize(box, handle, 0.05, 0.05), result);
+});
+
+test('an edge across its opposite flips the box', () => {
+    assert.deepEqual(resize(box, 'w', 0.6, 0), { ...box, x: 0.6, w: 0.2 });
+    assert.deepEqual(resize(box, 'se', -0.5, -0.4), { x: 0.1, y: 0.1, w: 0.1, h: 0.2 });
+});
+
+test('what is left of a box is shown, or nothing', () => {
+    assert.deepEqual(visible({ x: 0.9, y: 0.5, w: 0.4, h: 0.2 }), { x: 0.9, y: 0.5, w: 0.1, h: 0.2 });
+    for (const change of [{ x: 1 }, { w: 0 }, { h: -1 }, { x: NaN }]) assert.equal(visible({ ...box, ...change }), null);
+});
+
+test('a picture is letterboxed on either axis', () => {
+    assert.deepEqual(letterbox({ width: 200, height: 100 }, { width: 100, height: 100 }), { left: 0, top: 25, width: 100, height: 50 });
+    assert.deepEqual(letterbox({ width: 50, height: 100 }, { width: 100, height: 100 }), { left: 25, top: 0, width: 50, height: 100 });
+});
+
+test('the longest side of a box on a canvas', () => {
+    assert.equal(longestSide({ x: 0, y: 0, w: 0.5, h: 1 }, { width: 4000, height: 1000 }), 2000);
+});

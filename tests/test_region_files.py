@@ -1,0 +1,59 @@
+import json
+
+import pytest
+
+from tile_utils.settings import RegionSettings, SettingsError
+
+REGIONS = (
+    RegionSettings(True, 0.1, 0.2, 0.3, 0.4, 'a "quoted", <b>\n{}', "grey", "Foreground", 0.5, 12),
+    RegionSettings(),
+)
+
+
+@pytest.fixture
+def files(webui, tmp_path, monkeypatch):
+    from tile_host import region_files
+
+    monkeypatch.setattr(region_files, "FOLDER", tmp_path / "region_configs")
+    return region_files
+
+
+def test_regions_come_back(files):
+    path = files.save("two people", REGIONS)
+    assert path.name == "two people.json"
+    assert files.load("two people.json", 8) == REGIONS
+    assert set(json.loads(path.read_text())["bbox_controls"][0]) == set(
+        "enable x y w h prompt neg_prompt blend_mode feather_ratio seed".split()
+    )
+
+
+@pytest.mark.parametrize("name", ["", "..", "../secret", "a/b", "a\\b", "a\0b", ".hidden", "C:x"])
+def test_a_name_does_not_leave_the_folder(files, name):
+    for action in (lambda: files.save(name, REGIONS), lambda: files.load(name, 8)):
+        with pytest.raises(SettingsError, match="allowed is a file name without folders"):
+            action()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("nothing", "no JSON object"),
+        ("[]", "no JSON object"),
+        ('{"bbox_controls": {}}', "no list"),
+        ('{"bbox_controls": [5]}', "Region 1 is 5; allowed is an object"),
+        ('{"bbox_controls": [{"x": "left"}]}', "Region 1: 'x' is 'left'; allowed is 0 to 1"),
+        ('{"bbox_controls": [{"x": NaN}]}', "'x' is nan"),
+        (json.dumps({"bbox_controls": [{}] * 9}), "holds 9 regions; allowed are 8"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_told(files, text, sentence):
+    files.FOLDER.mkdir()
+    (files.FOLDER / "bad.json").write_text(text)
+    with pytest.raises(SettingsError, match=sentence):
+        files.load("bad", 8)
+
+
+def test_a_missing_file_names_the_known(files):
+    files.save("one", REGIONS)
+    with pytest.raises(SettingsError, match="There is no region file two.json; known are: one."):
+        files.load("two", 8)

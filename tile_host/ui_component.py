@@ -1,0 +1,33 @@
+"""The gradio component of one setting."""
+
+from __future__ import annotations
+
+from dataclasses import Field
+from typing import Any
+
+import gradio as gr
+
+from tile_utils.settings import control_of, default_for
+
+
+def component(
+    spec: Field[Any], tab: str, *, index: int = 0, visible: bool = True, value: Any = None
+) -> gr.components.Component:
+    """The gradio component of one setting; `index` counts regions from 1; `value` replaces its default."""
+    control = control_of(spec)
+    value = default_for(spec, tab) if value is None else value
+    common = {
+        "label": control.label.format(i=index),
+        "elem_id": control.elem_id.format(tab=tab, i=index),
+        "visible": visible,
+        "value": value,
+    }
+    if control.choices:
+        return gr.Dropdown(choices=list(control.choices), **common)
+    if spec.name == "seed":
+        return gr.Number(precision=0, **common)
+    if control.step is not None:
+        return gr.Slider(minimum=control.minimum, maximum=control.maximum, step=control.step, **common)
+    if isinstance(value, bool):
+        return gr.Checkbox(**common)
+    return gr.Textbox(**common)
