@@ -23,7 +23,7 @@ def test_regions_come_back(files):
     assert path.name == "two people.json"
     assert files.load("two people.json", 8) == REGIONS
     assert set(json.loads(path.read_text())["bbox_controls"][0]) == set(
-        "enable x y w h prompt neg_prompt blend_mode feather_ratio seed".split()
+        ["enable", "x", "y", "w", "h", "prompt", "neg_prompt", "blend_mode", "feather_ratio", "seed"]
     )
 
 
