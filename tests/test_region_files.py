@@ -22,9 +22,18 @@ def test_regions_come_back(files):
     path = files.save("two people", REGIONS)
     assert path.name == "two people.json"
     assert files.load("two people.json", 8) == REGIONS
-    assert set(json.loads(path.read_text())["bbox_controls"][0]) == set(
-        ["enable", "x", "y", "w", "h", "prompt", "neg_prompt", "blend_mode", "feather_ratio", "seed"]
-    )
+    assert set(json.loads(path.read_text())["bbox_controls"][0]) == {
+        "enable",
+        "x",
+        "y",
+        "w",
+        "h",
+        "prompt",
+        "neg_prompt",
+        "blend_mode",
+        "feather_ratio",
+        "seed",
+    }
 
 
 @pytest.mark.parametrize("name", ["", "..", "../secret", "a/b", "a\\b", "a\0b", ".hidden", "C:x"])
