@@ -115,6 +115,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def draw_once(*arguments: str) -> list[Any]:
     """The pictures that `render` would write with these arguments, for benchmarks and scripts."""
+    from modules import shared
+
+    shared.cmd_opts.disable_console_progressbars = True
     processed = draw(_parser().parse_args([*arguments, "--out", "unused"]))
     return processed.images[processed.index_of_first_image :]
 

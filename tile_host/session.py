@@ -164,7 +164,14 @@ class TiledDiffusionSession:
         )
 
     def _hook(self, cfg_denoiser: Any, fuse: Fuse, batches: int) -> None:
-        progress = self._pass.enter_context(tqdm(desc="Tiled Diffusion", unit="batch", leave=False))
+        progress = self._pass.enter_context(
+            tqdm(
+                desc="Tiled Diffusion",
+                unit="batch",
+                leave=False,
+                disable=webui.progress_hidden(),
+            )
+        )
 
         def call(denoise: Denoise, x: Tensor, sigma: Tensor, cond: Any) -> Tensor:
             done = 0

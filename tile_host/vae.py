@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from modules import devices, sd_vae_approx, shared
+from tile_host import webui
 from tile_methods.vae_context import tiled_network
 from tile_methods.vae_executor import OPT_F, Interrupted
 from tile_utils import patching
@@ -88,7 +89,7 @@ class _Watch:
 
     def progress(self, done: int, total: int) -> None:
         if self._bar is None:
-            hidden = shared.cmd_opts.disable_console_progressbars
+            hidden = webui.progress_hidden()
             self._bar = tqdm(desc=self._name, unit="part", leave=False, disable=hidden)
         self._bar.total = total
         self._bar.update(done - self._bar.n)

@@ -78,6 +78,11 @@ def seeded_noise(seed: int, shape: tuple[int, ...], like: Tensor) -> Tensor:
     return rng.randn_local(seed, shape).to(like)
 
 
+def progress_hidden() -> bool:
+    """Has the user asked for no progress bars in the console?"""
+    return bool(shared.cmd_opts.disable_console_progressbars)
+
+
 def new_seed() -> int:
     """A random seed, as the host draws them."""
     return int(random.randrange(4294967294))

@@ -1,6 +1,7 @@
 """Regions on the canvas with a real pointer, in both tabs."""
 
 import pytest
+from PIL import Image
 from playwright.sync_api import expect
 
 from tools.page import chromium, open_accordion, running_page, set_number
@@ -169,17 +170,22 @@ def test_prompts_are_shown_as_text(page, tab):
     assert page.evaluate("window.hacked") is None
 
 
-def test_the_server_receives_the_boxes(page, tab):
+def test_the_server_receives_the_boxes(page, tab, tmp_path):
+    host = {"t2i": "txt2img", "i2i": "img2img"}[tab]
     if tab == "i2i":
-        pytest.xfail("the page's img2img tab has no picture to start from in this test")
+        Image.new("RGB", (512, 256), "teal").save(tmp_path / "init.png")
+        page.set_input_files("#img2img_image input[type=file]", tmp_path / "init.png")
+        page.wait_for_selector("#img2img_image img")
+        page.click("#MD-create-canvas-i2i")  # the picture instead of the grey canvas
+        page.wait_for_timeout(500)
     drag(page, tab, (0.0, 0.0), (0.5, 1.0))
     drag(page, tab, (0.6, 0.2), (0.9, 0.8))
     page.check(f"#MD-{tab}-enable-bbox-control input")
-    set_number(page, "txt2img_steps", 1)
+    set_number(page, f"{host}_steps", 1)
     expected = [fields(page, tab, region) for region in (1, 2)]
-    page.click("#txt2img_generate")
-    page.wait_for_selector("#txt2img_gallery img", timeout=60_000)
-    text = page.locator("#txt2img_infotext textarea").input_value().replace("\\", "")
+    page.click(f"#{host}_generate")
+    page.wait_for_selector(f"#{host}_gallery img", timeout=60_000)
+    text = page.locator(f"#{host}_infotext textarea").input_value().replace("\\", "")
     for box in expected:
         for name, value in zip("xywh", box):
             assert f'"{name}": {value:g}' in text or f'"{name}": {value}' in text
@@ -208,3 +214,26 @@ def test_touch_draws(address, browser):
         client.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touches})
     near(fields(page, "t2i"), [0.2, 0.2, 0.4, 0.5])
     page.context.close()
+
+
+def test_every_region_and_the_other_tab(address, browser):
+    """As many as the page offers can be drawn; the other tab's boxes stay apart."""
+    page = browser.new_page(viewport={"width": 1300, "height": 1400})
+    page.goto(address, wait_until="domcontentloaded")
+    page.wait_for_selector("#MD-t2i-enabled-visible-checkbox")
+    open_accordion(page, "MD-t2i-enabled")
+    page.click("#MD-t2i-regions .label-wrap")
+    page.click("#MD-create-canvas-t2i")
+    page.wait_for_selector("#MD-bbox-ref-t2i .md-regions")
+    page.locator("#MD-bbox-ref-t2i").scroll_into_view_if_needed()
+    for index in range(8):
+        drag(page, "t2i", (0.02 + 0.12 * index, 0.1), (0.10 + 0.12 * index, 0.9))
+    boxes = [fields(page, "t2i", index + 1) for index in range(8)]
+    assert all(enabled(page, "t2i", index + 1) for index in range(8))
+    assert not enabled(page, "i2i", 1)
+    page.locator(".tab-nav button", has_text="img2img").click()
+    page.locator(".tab-nav button", has_text="txt2img").click()
+    page.wait_for_timeout(400)
+    assert [fields(page, "t2i", index + 1) for index in range(8)] == boxes
+    assert page.locator("#MD-bbox-ref-t2i .md-region:visible").count() == 8
+    page.close()
