@@ -26,7 +26,7 @@ OPT_F = 8
 BANDS_AT_WORK = 6
 """Bands' worth of memory that one convolution takes besides what waits: input, its activation, workspace, output."""
 EXACT_LEVELS = 2
-"""Fast mode: resolutions next to the latent that are exact all the same; they are small."""
+"""Fast mode: resolutions next to the latent that are exact all the same, or fewer where memory is short."""
 
 
 class Interrupted(Exception):
@@ -59,15 +59,15 @@ def _convolutions(tasks: list[Task]) -> list[Convolve]:
     return [task for task in tasks if isinstance(task, Convolve)]
 
 
-def _stretch(tasks: list[Task], mode: Mode, color_fix: bool) -> tuple[int, int]:
+def _stretch(tasks: list[Task], mode: Mode, color_fix: bool, exact_levels: int) -> tuple[int, int]:
     """(first, last + 1) of the tasks whose statistics are estimated: the large resolutions in fast mode, or none."""
     if mode == "exact":
         return len(tasks), len(tasks)
     if _is_decoder(tasks):
         ups = [i for i, task in enumerate(tasks) if resize_of(task) == UP]
-        return ups[min(EXACT_LEVELS, len(ups)) - 1], len(tasks)
+        return ups[min(exact_levels, len(ups)) - 1], len(tasks)
     downs = [i for i, task in enumerate(tasks) if resize_of(task) == DOWN]
-    return 0, downs[0 if color_fix else max(0, len(downs) - EXACT_LEVELS)] + 1
+    return 0, downs[0 if color_fix else max(0, len(downs) - exact_levels)] + 1
 
 
 def _waiting_bytes(tasks: list[Task], x: Tensor, dtype: torch.dtype) -> int:
@@ -138,16 +138,15 @@ def _run(
     work: _Work,
 ) -> Tensor:  # fmt: skip
     band_values = _band_values(tasks, x, tile)
-    start, end = _stretch(tasks, mode, color_fix)
-    exact = [*tasks[:start], *tasks[end:]]
-    store = _store_for(exact, x, dtype, band_values, storage)
-    if store is None:
-        if mode == "exact":
-            logger.warning(
-                "The picture is too large for exact mode in this machine's memory; fast mode does it."
-            )
-            return _run(tasks, x, dtype, tile, "fast", color_fix, "device", work)
-        store = DeviceStore()
+    for levels in range(EXACT_LEVELS if mode == "fast" else 1, 0, -1):
+        start, end = _stretch(tasks, mode, color_fix, levels)
+        store = _store_for(tasks[:start] if start else tasks[end:], x, dtype, band_values, storage)
+        if store is not None:
+            break
+    if store is None and mode == "exact":
+        logger.warning("The picture is too large for exact mode in this machine's memory; fast mode does it.")
+        return _run(tasks, x, dtype, tile, "fast", color_fix, storage, work)
+    store = store or DeviceStore()
     place = _result_place(tasks, x, dtype)
     before, tiled, after = tasks[:start], _convolutions(tasks[start:end]), tasks[end:]
     work.total = _bands(before, x.shape, band_values // x.shape[0])

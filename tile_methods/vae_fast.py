@@ -1,6 +1,6 @@
 """Fast work: every tile runs alone through a stretch of tasks; the statistics of GroupNorm are estimated before.
 
-Crops of the true feature map, spread evenly over it, are worked off at full resolution without padding, and their
+Crops of the true feature map, spread over it, are worked off at full resolution without padding, and their
 statistics pooled. Nothing is shrunk, so what is sampled has the distribution of the whole.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from math import ceil, prod
+from random import Random
 
 import torch
 import torch.nn.functional as F
@@ -19,9 +20,9 @@ from tile_methods.vae_program import DOWN, SAME, UP, Convolve
 from tile_utils.geometry import Box
 from tile_utils.group_norm import Affine, Moments, affine, measure, pool
 
-SAMPLED = 1 / 8
+SAMPLED = 1 / 4
 """Part of the feature map that the crops cover, about."""
-CROP = 24
+CROP = 16
 """Side of what a crop keeps after all convolutions, in pixels of the map that is cut."""
 FEWEST_CROPS = 9
 
@@ -42,18 +43,26 @@ def _scales(tasks: list[Convolve]) -> tuple[int, int]:
     )
 
 
-def _spread(length: int, side: int, count: int) -> list[int]:
-    """First pixels of `count` spans of `side`, at the middle of equal parts of `length`."""
-    return [int((i + 0.5) * (length - side) / count) for i in range(count)]
+def _jittered(length: int, side: int, count: int, random: Random) -> list[int]:
+    """First pixels of `count` spans of `side`, each anywhere in its own equal part of `length`.
+
+    Not evenly: what repeats in the picture must not meet what repeats in the sample.
+    """
+    return [int((i + random.random()) * (length - side) / count) for i in range(count)]
 
 
 def sample_boxes(height: int, width: int, margin: int) -> list[Box]:
-    """Crops, spread evenly, of CROP pixels and the margin that unpadded convolutions take away."""
+    """Crops, spread over the map, of CROP pixels and the margin that unpadded convolutions take away."""
     tall, wide = min(height, CROP + 2 * margin), min(width, CROP + 2 * margin)
     count = max(FEWEST_CROPS, height * width * SAMPLED / CROP**2)
     rows = max(1, round((count * height / width) ** 0.5))
     cols = max(1, ceil(count / rows))
-    return [Box(x, y, wide, tall) for y in _spread(height, tall, rows) for x in _spread(width, wide, cols)]
+    random = Random(rows * cols)  # the same picture every time
+    return [
+        Box(x, y, wide, tall)
+        for y in _jittered(height, tall, rows, random)
+        for x in _jittered(width, wide, cols, random)
+    ]
 
 
 def _pool_crops(moments: Moments, crops: int) -> Moments:

@@ -123,7 +123,9 @@ class Tab:
         self.preview = gr.Image(
             label="Preview", visible=False, show_download_button=False, elem_id=f"{name}_preview"
         )
-        self.gallery = gr.Gallery(label="Output", show_label=False, columns=2, elem_id=f"{name}_gallery")
+        self.gallery = gr.Gallery(
+            label="Output", show_label=False, columns=2, object_fit="contain", elem_id=f"{name}_gallery"
+        )
         self.infotext = gr.Textbox(
             label="Settings of the picture", lines=3, interactive=False, elem_id=f"{name}_infotext"
         )
