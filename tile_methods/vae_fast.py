@@ -1,7 +1,8 @@
 """Fast work: every tile runs alone through a stretch of tasks; the statistics of GroupNorm are estimated before.
 
 Crops of the true feature map, spread over it, are worked off at full resolution without padding, and their
-statistics pooled. Nothing is shrunk, so what is sampled has the distribution of the whole.
+statistics pooled, weighted so that the crops together have the channel means of the whole map. Nothing is shrunk, so
+what is sampled has the distribution of the whole.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ from torch import Tensor
 from tile_methods import vae_layers as layers
 from tile_methods.vae_program import DOWN, SAME, UP, Convolve
 from tile_utils.geometry import Box
-from tile_utils.group_norm import Affine, Moments, affine, measure, pool
+from tile_utils.group_norm import Affine, Moments, affine, measure
 
 SAMPLED = 1 / 4
-"""Part of the feature map that the crops cover, about."""
-CROP = 16
+"""Part of the feature map that the crops cover at most, about; large maps need no more than MOST_CROPS."""
+CROP = 12
 """Side of what a crop keeps after all convolutions, in pixels of the map that is cut."""
-FEWEST_CROPS = 9
+FEWEST_CROPS, MOST_CROPS = 9, 128
+RIDGE = 0.1
+"""Pull of the crops' weights towards equal ones."""
 
 
 def reach(tasks: list[Convolve]) -> int:
@@ -54,7 +57,7 @@ def _jittered(length: int, side: int, count: int, random: Random) -> list[int]:
 def sample_boxes(height: int, width: int, margin: int) -> list[Box]:
     """Crops, spread over the map, of CROP pixels and the margin that unpadded convolutions take away."""
     tall, wide = min(height, CROP + 2 * margin), min(width, CROP + 2 * margin)
-    count = max(FEWEST_CROPS, height * width * SAMPLED / CROP**2)
+    count = min(MOST_CROPS, max(FEWEST_CROPS, height * width * SAMPLED / CROP**2))
     rows = max(1, round((count * height / width) ** 0.5))
     cols = max(1, ceil(count / rows))
     random = Random(rows * cols)  # the same picture every time
@@ -65,23 +68,58 @@ def sample_boxes(height: int, width: int, margin: int) -> list[Box]:
     ]
 
 
-def _pool_crops(moments: Moments, crops: int) -> Moments:
+def _descriptions(x: Tensor) -> Tensor:
+    """What is known of pictures [..., C, H, W] in short: mean and mean square of every channel. [..., 2 C]"""
+    x = x.float()
+    return torch.cat([x.mean((-2, -1)), x.square().mean((-2, -1))], -1)
+
+
+def calibrated_weights(crops: Tensor, whole: Tensor) -> Tensor:
+    """How much each crop counts, so that together they are described as the whole is. [N, K], sums to 1
+
+    Calibration of survey samples (Deville & Särndal, 1992), by ridge regression around equal weights.
+
+    Args:
+        crops: [N, K, C, h, w].
+        whole: [N, C, H, W], what they were cut from.
+    """
+    sampled, wanted = _descriptions(crops).double().cpu(), _descriptions(whole).double().cpu()
+    count = sampled.shape[1]
+    spread = sampled.std(1, keepdim=True) + 1e-8
+    sampled, wanted = sampled / spread, wanted[:, None] / spread
+    gap = (wanted - sampled.mean(1, keepdim=True)).transpose(1, 2)  # [N, 2 C, 1]
+    centred = (sampled - sampled.mean(1, keepdim=True)).transpose(1, 2)  # [N, 2 C, K]
+    gram = centred.transpose(1, 2) @ centred + RIDGE * centred.shape[1] * torch.eye(
+        count, dtype=torch.float64
+    )
+    change = torch.linalg.solve(gram, centred.transpose(1, 2) @ gap)[..., 0]
+    weights = (1 / count + change).clamp_min(0)
+    return weights / weights.sum(1, keepdim=True)
+
+
+def _pool_crops(moments: Moments, weights: Tensor) -> Moments:
     """Moments of [images x crops] to those of [images]."""
-    mean, var = (t.view(-1, crops, t.shape[-1]) for t in (moments.mean, moments.var))
-    return pool([Moments(moments.count, mean[:, i], var[:, i]) for i in range(crops)])
+    images, crops = weights.shape
+    mean, var = (t.view(images, crops, -1).cpu().double() for t in (moments.mean, moments.var))
+    share = weights[..., None]
+    pooled = (share * mean).sum(1)
+    return Moments(moments.count, pooled, (share * (var + (mean - pooled[:, None]).square())).sum(1))
 
 
 def estimate(tasks: list[Convolve], x: Tensor) -> list[Affine | None]:
     """GroupNorm of each task, as sampled crops of `x` [N, C, H, W] show it."""
     margin = reach(tasks)
     boxes = sample_boxes(x.shape[-2], x.shape[-1], margin)
-    crops = torch.stack([x[(..., *box.slices)] for box in boxes], 1).flatten(0, 1)
+    crops = torch.stack([x[(..., *box.slices)] for box in boxes], 1)
+    middle = crops[..., margin:-margin, margin:-margin]
+    weights = calibrated_weights(middle if middle.numel() else crops, x)
+    crops = crops.flatten(0, 1)
     aside: Tensor | None = None
     norms: list[Affine | None] = []
     for task in tasks:
         norm = None
         if task.norm is not None:
-            norm = affine(task.norm, _pool_crops(measure(crops, task.norm.num_groups), len(boxes)))
+            norm = affine(task.norm, _pool_crops(measure(crops, task.norm.num_groups), weights))
         norms.append(norm)
         if task.opens:
             aside = layers.shortcut(task, crops)

@@ -131,18 +131,18 @@ def test_hires_fix_with_own_size_sampler_steps_and_upscaler(tiny, calls):
         hr_resize_y=160,
         hr_upscaler="Lanczos",
         hr_sampler_name="DDIM",
-        hr_second_pass_steps=2,
+        hr_second_pass_steps=3,
         denoising_strength=0.5,
     )
     assert processed.images[0].size == (160, 160)
     for entry in (
         "Hires resize: 160x160",
         "Hires sampler: DDIM",
-        "Hires steps: 2",
+        "Hires steps: 3",
         "Hires upscaler: Lanczos",
     ):
         assert entry in processed.info
-    assert len(calls) == 4 + 1  # DDIM enters its schedule one step later, as in the WebUI
+    assert len(calls) == 4 + 1  # DDIM draws one step fewer than it has timesteps, as in the WebUI
 
 
 def test_img2img_strength(tiny, photo):
