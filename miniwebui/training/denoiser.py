@@ -15,7 +15,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from miniwebui.clip_tokenizer import clip_tokenizer
 from miniwebui.training.autoencoder import NORM_GROUPS, WORK, make_vae, to_signed
-from miniwebui.training.painter import caption, paint, random_scene
+from miniwebui.training.painter import MARGIN, caption, paint_with_margin, random_scene
 
 SCALE_FACTOR = 0.18215
 """Stable Diffusion's constant: latents times this have unit variance."""
@@ -74,13 +74,19 @@ def normalise_latents(vae: AutoencoderKL, latents: Tensor) -> None:
 
 @torch.no_grad()
 def encode_scenes(vae: AutoencoderKL, count: int, seed: int) -> tuple[Tensor, list[str]]:
-    """Latent modes of random scenes [count, 4, 32, 32], and their captions."""
+    """Latent modes of random scenes [count, 4, 32, 32], and their captions.
+
+    The VAE sees the scenes with a margin: latents at a picture's edge look different, and a UNet trained on them would
+    draw that edge around every tile.
+    """
+    crop = MARGIN // 8
     rng = np.random.default_rng(seed)
     latents, captions = [], []
     while len(captions) < count:
         scenes = [random_scene(rng) for _ in range(8)]
-        images = torch.from_numpy(np.stack([paint(scene, rng) for scene in scenes])).permute(0, 3, 1, 2)
-        latents.append(vae.encode(to_signed(images)).latent_dist.mode())
+        images = torch.from_numpy(np.stack([paint_with_margin(scene, rng) for scene in scenes]))
+        encoded = vae.encode(to_signed(images.permute(0, 3, 1, 2))).latent_dist.mode()
+        latents.append(encoded[..., crop:-crop, crop:-crop])
         captions += [caption(scene, rng) for scene in scenes]
     return torch.cat(latents), captions
 

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 SIZE = 256
+MARGIN = 32
+"""Painted around the picture: nothing begins or ends at its edges, so that tiles have no edge to imitate."""
 HORIZON = 0.6
 TIMES = ("day", "sunset", "night")
 GROUNDS = ("sea", "meadow", "desert", "forest", "mountains", "city skyline")
@@ -33,7 +35,7 @@ GROUND = {
 }
 LIGHT = {"day": (1.0, 1.0, 1.0), "sunset": (0.95, 0.66, 0.56), "night": (0.34, 0.38, 0.52)}
 
-_Y, _X = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
+_Y, _X = np.mgrid[-MARGIN : SIZE + MARGIN, -MARGIN : SIZE + MARGIN].astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,9 @@ def caption(scene: Scene, rng: np.random.Generator) -> str:
     return ", ".join(words)
 
 
-def _smooth_noise(rng: np.random.Generator, waves: int, width: int = SIZE) -> NDArray[np.float32]:
-    """A smooth line in about -1 ... 1 made of `waves` sines. [width]"""
-    x = np.arange(width, dtype=np.float32) / SIZE
+def _smooth_noise(rng: np.random.Generator, waves: int) -> NDArray[np.float32]:
+    """A smooth line in about -1 ... 1 made of `waves` sines, over the whole width."""
+    x = _X[0] / SIZE
     frequency = rng.uniform(0.5, waves, size=waves)
     phase = rng.uniform(0, 2 * np.pi, size=waves)
     return np.sin(2 * np.pi * frequency[:, None] * x + phase[:, None]).sum(0) / np.sqrt(waves)
@@ -108,20 +110,20 @@ def _paint_sky(image: Image, time: str, rng: np.random.Generator) -> None:
     height = np.clip(_Y / (SIZE * HORIZON), 0, 1)[..., None]
     image[:] = top + (bottom - top) * height
     if time == "night":
-        for _ in range(int(rng.integers(6, 14))):
-            cx, cy = rng.uniform(0, SIZE), rng.uniform(0, SIZE * 0.45)
+        for _ in range(int(rng.integers(8, 18))):
+            cx, cy = rng.uniform(-MARGIN, SIZE + MARGIN), rng.uniform(-MARGIN, SIZE * 0.45)
             _blend(image, (225, 225, 235), np.exp(-((_X - cx) ** 2 + (_Y - cy) ** 2) / 5))
         return
-    for _ in range(int(rng.integers(0, 4))):
-        cx, cy, rx = rng.uniform(0, SIZE), rng.uniform(20, 100), rng.uniform(25, 55)
+    for _ in range(int(rng.integers(0, 6))):
+        cx, cy, rx = rng.uniform(-2 * MARGIN, SIZE + 2 * MARGIN), rng.uniform(20, 100), rng.uniform(25, 55)
         cloud = np.exp(-(((_X - cx) / rx) ** 2) - ((_Y - cy) / (rx * 0.28)) ** 2)
         _blend(image, _lit((250, 250, 252), time), 0.8 * cloud)
 
 
 def _paint_mountains(image: Image, time: str, rng: np.random.Generator) -> None:
-    line = np.full(SIZE, SIZE * HORIZON, np.float32)
-    x = np.arange(SIZE, dtype=np.float32)
-    for centre in range(-20, SIZE + 60, 52):
+    x = _X[0]
+    line = np.full_like(x, SIZE * HORIZON)
+    for centre in range(-2 * MARGIN - 20, SIZE + 2 * MARGIN + 52, 52):
         cx = centre + rng.uniform(-18, 18)
         peak = rng.uniform(45, 85)
         line = np.minimum(line, SIZE * HORIZON - peak + np.abs(x - cx) * rng.uniform(1.0, 1.4))
@@ -131,8 +133,8 @@ def _paint_mountains(image: Image, time: str, rng: np.random.Generator) -> None:
 
 
 def _paint_city(image: Image, time: str, rng: np.random.Generator) -> None:
-    left = -rng.uniform(0, 24)
-    while left < SIZE:
+    left = -MARGIN - rng.uniform(0, 46)
+    while left < SIZE + MARGIN:
         width, height = float(rng.integers(26, 46)), float(rng.integers(36, 100))
         top, shade = SIZE * HORIZON - height, rng.uniform(0.75, 1.2)
         _blend(
@@ -170,7 +172,7 @@ def _paint_ground(image: Image, ground: str, time: str, rng: np.random.Generator
 
 
 def _paint_thing(image: Image, thing: str, time: str, rng: np.random.Generator) -> None:
-    cx, horizon = rng.uniform(30, SIZE - 30), SIZE * HORIZON
+    cx, horizon = rng.uniform(16, SIZE - 16), SIZE * HORIZON
     if thing == "red balloon":
         cy, r = rng.uniform(40, 95), rng.uniform(18, 27)
         _blend(image, _lit((90, 60, 40), time), _box(cx - 4, cy + r * 1.5, 8, 7))
@@ -198,9 +200,9 @@ def _paint_thing(image: Image, thing: str, time: str, rng: np.random.Generator) 
         _blend(image, _lit((38, 110, 42), time), _disc(cx, foot - r * 2, r, r * 1.1))
 
 
-def paint(scene: Scene, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """The scene as a picture. [256, 256, 3]"""
-    image = np.zeros((SIZE, SIZE, 3), np.float32)
+def paint_with_margin(scene: Scene, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """The scene with MARGIN more pixels on every side. [320, 320, 3]"""
+    image = np.zeros((*_X.shape, 3), np.float32)
     _paint_sky(image, scene.time, rng)
     if scene.thing in ("sun", "moon"):
         _paint_thing(image, scene.thing, scene.time, rng)
@@ -208,3 +210,8 @@ def paint(scene: Scene, rng: np.random.Generator) -> NDArray[np.uint8]:
     if scene.thing and scene.thing not in ("sun", "moon"):
         _paint_thing(image, scene.thing, scene.time, rng)
     return np.clip(image + 0.5, 0, 255).astype(np.uint8)
+
+
+def paint(scene: Scene, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """The scene as a picture of the model's native size. [256, 256, 3]"""
+    return paint_with_margin(scene, rng)[MARGIN:-MARGIN, MARGIN:-MARGIN]
