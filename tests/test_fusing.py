@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tile_methods.fusing import WEIGHTINGS, TileFuser
-from tile_utils.geometry import make_grid
+from tile_utils.conditioning import tile_conditioning
+from tile_utils.geometry import Box, make_grid
 
 METHODS = sorted(WEIGHTINGS)
 
@@ -89,3 +90,22 @@ def test_half_precision_is_averaged_in_float32_and_returned_in_half():
     fused = fuser_for(x, "Mixture of Diffusers").fuse(lambda tiles, *_: tiles, x, torch.ones(1), {})
     assert fused.dtype == torch.float16
     assert (fused - x).abs().max() < 2e-3
+
+
+def test_conditions_of_sdxl_are_cut_where_spatial_and_repeated_elsewhere():
+    boxes, canvas = [Box(0, 0, 4, 4), Box(2, 0, 4, 4)], (4, 6)
+    cond = {
+        "c_crossattn": [torch.randn(2, 77, 8)],
+        "crossattn": torch.randn(2, 77, 8),
+        "vector": torch.randn(2, 12),
+        "c_concat": [torch.arange(24.0).view(1, 1, 4, 6).expand(2, 5, 4, 6)],
+        "hint": torch.randn(2, 3, 32, 48),
+        "transformer_options": {"flag": True},
+    }
+    cut = tile_conditioning(cond, boxes, canvas, rows=2)
+    assert torch.equal(cut["vector"], cond["vector"].repeat(2, 1))
+    assert torch.equal(cut["crossattn"], cond["crossattn"].repeat(2, 1, 1))
+    assert torch.equal(cut["c_crossattn"][0], cond["c_crossattn"][0].repeat(2, 1, 1))
+    assert torch.equal(cut["c_concat"][0][2:], cond["c_concat"][0][..., 2:6])
+    assert torch.equal(cut["hint"][2:], cond["hint"][..., 16:48])
+    assert cut["transformer_options"] == {"flag": True}

@@ -54,6 +54,25 @@ def test_one_tile_hooks_nothing_and_says_so(webui, caplog):
     assert np.array_equal(drawn, pixels(webui.draw()))
 
 
+def test_a_refiner_is_given_tiles_too(webui, monkeypatch):
+    """The switch replaces the model and its wrapper in the middle of a pass; the hook stays."""
+    model_class, seen = type(webui.shared.sd_model), []
+    original = model_class.apply_model
+
+    def apply_model(self, x, *args, **kwargs):
+        seen.append((self.sd_checkpoint_info.name, tuple(x.shape[-2:])))
+        return original(self, x, *args, **kwargs)
+
+    monkeypatch.setattr(model_class, "apply_model", apply_model)
+    first = webui.shared.sd_model.sd_checkpoint_info.name
+    webui.draw(TILED, steps=4, refiner_checkpoint="demo", refiner_switch_at=0.5)
+    monkeypatch.undo()
+    assert [name for name, _ in seen] == [first] * 2 + ["demo.safetensors"] * 2
+    assert {shape for _, shape in seen} == {(16, 16)}
+    webui.draw()  # the host takes its own checkpoint again
+    assert webui.shared.sd_model.sd_checkpoint_info.name == first
+
+
 def test_every_sampler_draws_tiled(webui, unet_inputs):
     names = [sampler.name for sampler in sd_samplers.all_samplers]
     assert len(names) >= 15
