@@ -23,7 +23,7 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from miniwebui import webui  # noqa: E402
+from miniwebui import render, webui  # noqa: E402
 from miniwebui.checkpoint_layout import load_checkpoint  # noqa: E402
 from miniwebui.clip_tokenizer import clip_tokenizer  # noqa: E402
 from tile_methods.fusing import WEIGHTINGS, TileFuser  # noqa: E402
@@ -102,7 +102,7 @@ def our_picture() -> Callable[[], object]:
     settings |= {"overlap": OVERLAP, "tile_batch_size": BATCH}
     arguments = ["--prompt", PROMPT, "--width", str(CANVAS_W * 8), "--height", str(CANVAS_H * 8)]
     arguments += ["--sampler", "DDIM", "--steps", str(STEPS), "--seed", "1"]
-    return lambda: webui.draw_once(*arguments, "--script", "Tiled Diffusion", json.dumps(settings))
+    return lambda: render.draw_once(*arguments, "--script", "Tiled Diffusion", json.dumps(settings))
 
 
 def compare_pictures(checkpoint: Path, rounds: int) -> None:

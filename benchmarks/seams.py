@@ -19,7 +19,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from miniwebui import webui  # noqa: E402
+from miniwebui import render, webui  # noqa: E402
 from tile_utils.geometry import make_grid  # noqa: E402
 
 WIDTH, HEIGHT, TILE = 1024, 256, 32
@@ -57,7 +57,7 @@ def main() -> None:
         settings = {"enabled": True, "tile_width": TILE, "tile_height": TILE, **more}
         ratios = []
         for seed in range(options.seeds):
-            (picture,) = webui.draw_once(
+            (picture,) = render.draw_once(
                 *("--prompt", PROMPTS[seed % len(PROMPTS)], "--seed", str(seed + 1)),
                 *("--width", str(WIDTH), "--height", str(HEIGHT)),
                 *("--script", "Tiled Diffusion", json.dumps(settings)),

@@ -5,7 +5,7 @@ import json
 import pytest
 from PIL import Image
 
-from miniwebui import webui as program
+from miniwebui import render as program
 
 SMALL = ["--prompt", "sea", "--width", "256", "--height", "128", "--steps", "2", "--seed", "3"]
 TILED = {"enabled": True, "tile_width": 16, "tile_height": 16, "overlap": 8}

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from miniwebui import webui
+from miniwebui import render, webui
 from miniwebui.checkpoint_layout import load_checkpoint
 from miniwebui.training.autoencoder import paint_set, psnr
 from miniwebui.training.export import CHECKPOINT
@@ -113,7 +113,7 @@ def draw(scenes: Sequence[Scene]) -> Pictures:
     """One picture for each scene's words, seeds counting from 1."""
     pictures = []
     for number, scene in enumerate(scenes):
-        pictures += webui.draw_once("--prompt", ", ".join(scene.words), "--seed", str(number + 1))
+        pictures += render.draw_once("--prompt", ", ".join(scene.words), "--seed", str(number + 1))
     return np.stack([np.asarray(picture) for picture in pictures])
 
 
