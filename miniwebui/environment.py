@@ -102,7 +102,12 @@ def ensure(for_tests: bool = False) -> None:
                 f"Making the virtual environment failed ({error}). On Debian, 'apt install python3-venv' may help."
             ) from error
     _install("main", "requirements.txt", "PyTorch, gradio and diffusers (about 2 minutes)")
-    _install("no-deps", "requirements-no-deps.txt", "k-diffusion's samplers", ["--no-deps"])
+    _install(
+        "no-deps",
+        "requirements-no-deps.txt",
+        "k-diffusion's samplers and spandrel's upscalers",
+        ["--no-deps"],
+    )
     if for_tests:
         _install("test", "requirements-test.txt", "pytest, hypothesis, ruff, mypy and playwright")
         _install_tools()

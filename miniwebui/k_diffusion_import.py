@@ -10,6 +10,8 @@ import importlib.util
 import sys
 import types
 
+from miniwebui.torchvision_stand_in import torchvision_stand_in
+
 
 def _find_package_folder(name: str) -> str:
     """The folder of an installed package, found without running it. Raises ImportError if absent."""
@@ -28,40 +30,12 @@ def _register_package_shell(name: str) -> None:
     sys.modules[name] = shell
 
 
-def _import_utils_with_stand_in() -> None:
-    """Import `k_diffusion.utils` with an empty torchvision, then declare torchvision absent.
-
-    A torchvision that is installed but does not load (a build for another torch) breaks the import of
-    transformers and diffusers too; `None` in sys.modules makes both treat it as not installed.
-    """
-    names = ("torchvision", "torchvision.transforms", "torchvision.transforms.functional")
-    modules = [types.ModuleType(name) for name in names]
-    package, transforms, functional = modules
-    package.__path__, transforms.__path__ = [], []
-    package.transforms, transforms.functional = transforms, functional
-    sys.modules.update(zip(names, modules, strict=True))
-    try:
-        importlib.import_module("k_diffusion.utils")
-    finally:
-        for loaded in [key for key in sys.modules if key.partition(".")[0] == "torchvision"]:
-            del sys.modules[loaded]
-        sys.modules["torchvision"] = None  # type: ignore[assignment]
-
-
-def _torchvision_works() -> bool:
-    """True if torchvision.transforms.functional is there and loads beside the installed torch."""
-    try:
-        importlib.import_module("torchvision.transforms.functional")
-    except (ImportError, OSError, RuntimeError, AttributeError):
-        return False
-    return True
-
-
 def install() -> None:
     """Prepare `k_diffusion`; harmless when called again. Raises ImportError if it is not installed.
 
-    Call it before the first import of diffusers or transformers as well, see the stand-in above.
+    Call it before the first import of diffusers or transformers as well, see `torchvision_stand_in`.
     """
     _register_package_shell("k_diffusion")
-    if "k_diffusion.utils" not in sys.modules and not _torchvision_works():
-        _import_utils_with_stand_in()
+    if "k_diffusion.utils" not in sys.modules:
+        with torchvision_stand_in():
+            importlib.import_module("k_diffusion.utils")

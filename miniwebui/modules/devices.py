@@ -13,6 +13,7 @@ from modules.shared_cmd_options import cmd_opts
 
 cpu: torch.device = torch.device("cpu")
 device: torch.device = cpu
+device_esrgan: torch.device = cpu
 fp8: bool = False
 force_fp16: bool = False
 dtype: torch.dtype = torch.float32
@@ -53,8 +54,9 @@ def get_device_for(task: str) -> torch.device:
 
 def initialize() -> None:
     """Choose device and precision: half precision on a GPU, unless the command line forbids it."""
-    global device, dtype, dtype_vae, dtype_unet, dtype_inference
+    global device, device_esrgan, dtype, dtype_vae, dtype_unet, dtype_inference
     device = get_device_for("sd")
+    device_esrgan = get_device_for("esrgan")
     half = device.type == "cuda" and not getattr(cmd_opts, "no_half", False)
     dtype = torch.float16 if half else torch.float32
     dtype_vae = torch.float32 if getattr(cmd_opts, "no_half_vae", False) else dtype

@@ -17,6 +17,7 @@ from modules.image_infotext import (  # noqa: F401
     png_text,
     read_info_from_image,
 )
+from modules.image_tiles import Grid, combine_grid, split_grid  # noqa: F401
 from modules.shared import opts
 
 LANCZOS = Image.Resampling.LANCZOS

@@ -8,6 +8,7 @@ from typing import Any
 from modules import devices, options, shared_options, styles
 from modules.paths_internal import data_path, models_path, script_path  # noqa: F401
 from modules.shared_cmd_options import cmd_opts  # noqa: F401
+from modules.util import listfiles, natural_sort_key, walk_files  # noqa: F401
 
 options_templates = shared_options.options_templates
 opts = options.Options(options_templates, shared_options.restricted_opts)

@@ -41,6 +41,9 @@ DEFAULTS = {
     "inpainting_mask_weight": 1.0, "initial_noise_multiplier": 1.0, "img2img_extra_noise": 0.0,
     "img2img_color_correction": False, "img2img_fix_steps": False, "img2img_background_color": "#ffffff",
     "return_mask": False, "return_mask_composite": False, "overlay_inpaint": True,
+    "img2img_batch_show_results_limit": 32,
+    # upscaling
+    "ESRGAN_tile": 192, "ESRGAN_tile_overlap": 8, "enable_upscale_progressbar": True,
     # sampling
     "s_min_uncond": 0.0, "s_min_uncond_all": False, "token_merging_ratio": 0.0,
     "token_merging_ratio_img2img": 0.0, "token_merging_ratio_hr": 0.0, "pad_cond_uncond": False,

@@ -1,6 +1,7 @@
 """Upscalers of pictures: the base class that extensions subclass, and the plain ones."""
 
 import os
+import sys
 
 from PIL import Image
 
@@ -47,6 +48,9 @@ class Upscaler:
     def __init__(self, create_dirs=False):
         self.scale = 1
         self.device = shared.device
+        self.tile_size = shared.opts.ESRGAN_tile
+        self.tile_pad = shared.opts.ESRGAN_tile_overlap
+        self.model_download_path = None
         if self.model_path is None and self.name:
             self.model_path = os.path.join(shared.models_path, self.name)
         if self.model_path and create_dirs:
@@ -71,6 +75,17 @@ class Upscaler:
 
     def load_model(self, path: str):
         raise NotImplementedError
+
+    def find_models(self, ext_filter=None) -> list[str]:
+        """Model files in this upscaler's folder."""
+        from modules import modelloader
+
+        return modelloader.load_models(
+            self.model_path, self.model_url, command_path=self.user_path, ext_filter=ext_filter
+        )
+
+    def update_status(self, prompt) -> None:
+        print(f"\nextras: {prompt}", file=sys.stdout)
 
 
 class UpscalerNone(Upscaler):

@@ -1,0 +1,28 @@
+"""Files of a folder, in the order a person would put them, as `modules.util` of the WebUI."""
+
+import os
+import re
+
+
+def natural_sort_key(s, regex=re.compile(r"(\d+)")):  # noqa: B008
+    """'img2' before 'img10'."""
+    return [int(text) if text.isdigit() else text.lower() for text in regex.split(s)]
+
+
+def listfiles(dirname) -> list[str]:
+    """The files of a folder, hidden ones not."""
+    names = sorted(os.listdir(dirname), key=natural_sort_key)
+    paths = [os.path.join(dirname, name) for name in names if not name.startswith(".")]
+    return [path for path in paths if os.path.isfile(path)]
+
+
+def walk_files(path, allowed_extensions=None):
+    """Every file below `path` with one of the extensions ('.png'); those in hidden folders not."""
+    for root, _, files in sorted(
+        os.walk(path, followlinks=True), key=lambda entry: natural_sort_key(entry[0])
+    ):
+        if os.sep + "." in root:
+            continue
+        for name in sorted(files, key=natural_sort_key):
+            if allowed_extensions is None or os.path.splitext(name)[1].lower() in allowed_extensions:
+                yield os.path.join(root, name)
