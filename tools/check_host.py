@@ -1,0 +1,219 @@
+"""Does the extension work in a WebUI that is running? Draws through its API and says what holds.
+
+.venv/bin/python -m tools.check_host http://127.0.0.1:7860 [ANOTHER]     (start the WebUI with --api)
+
+With two addresses (a real WebUI and the mini WebUI, say, with the same checkpoint) each picture of the first is also
+compared with the second's. Sizes suit the demo checkpoint, whose native size is 256x256; any other works too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import io
+import json
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tile_utils.settings import (
+    RegionSettings,
+    TiledDiffusionSettings,
+    TiledVAESettings,
+    control_fields,
+    to_args,
+)
+
+Picture = NDArray[np.int16]  # [H, W, 3]
+WAIT_SECONDS = 900
+SAME = 2
+"""Levels of 255 by which pictures that should be the same may differ: rounding."""
+TILES = TiledDiffusionSettings(enabled=True, tile_width=32, tile_height=32, overlap=16)
+VAE = TiledVAESettings(enabled=True, encoder_tile_size=256, decoder_tile_size=48)
+BASE = {"prompt": "meadow, day", "seed": 1, "steps": 4, "cfg_scale": 4, "sampler_name": "Euler a"}
+WIDE = BASE | {"width": 640, "height": 256}
+BALLOON = RegionSettings(
+    enable=True, x=0.6, y=0.1, w=0.3, h=0.6, prompt="red balloon", blend_mode="Foreground", seed=5
+)
+
+
+class Refused(Exception):
+    """The WebUI answered with an error; the text is what it said."""
+
+
+class Host:
+    """A running WebUI."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address.rstrip("/")
+
+    def ask(self, path: str, body: Any = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(
+            f"{self.address}/sdapi/v1/{path}", data, {"Content-Type": "application/json"}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=WAIT_SECONDS) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            raise Refused(error.read().decode(errors="replace")) from error
+
+    def draw(
+        self,
+        body: dict[str, Any],
+        tiles: TiledDiffusionSettings | None = None,
+        vae: TiledVAESettings | None = None,
+    ) -> tuple[Picture, str]:
+        """The picture and its infotext; img2img where the body holds pictures."""
+        scripts = {}
+        if tiles is not None:
+            scripts["Tiled Diffusion"] = {"args": to_args(tiles, len(tiles.regions))}
+        if vae is not None:
+            scripts["Tiled VAE"] = {"args": to_args(vae)}
+        kind = "img2img" if "init_images" in body else "txt2img"
+        answer = self.ask(kind, body | {"alwayson_scripts": scripts})
+        picture = Image.open(io.BytesIO(base64.b64decode(answer["images"][0]))).convert("RGB")
+        return np.asarray(picture).astype(np.int16), json.loads(answer["info"])["infotexts"][0]
+
+
+def as_init(picture: Picture) -> str:
+    """A picture as the API takes it."""
+    file = io.BytesIO()
+    Image.fromarray(picture.astype(np.uint8)).save(file, format="PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def distance(one: Picture, other: Picture) -> int:
+    return 255 if one.shape != other.shape else int(np.abs(one - other).max())
+
+
+class Check:
+    """The checks of one host; `pictures` keeps what was drawn, by name."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.pictures: dict[str, Picture] = {}
+
+    def draw(self, name: str, *arguments: Any) -> tuple[Picture, str]:
+        self.pictures[name], text = self.host.draw(*arguments)
+        return self.pictures[name], text
+
+    def run(self) -> Iterator[tuple[str, bool, str]]:
+        """(what should hold, does it, figures)"""
+        for check in (
+            self.arguments,
+            self.grid,
+            self.regions,
+            self.vae,
+            self.hires,
+            self.img2img,
+            self.errors,
+        ):
+            yield from check()
+
+    def arguments(self) -> Iterator[tuple[str, bool, str]]:
+        infos = {(info["name"], info["is_img2img"]): info for info in self.host.ask("script-info")}
+        for title, settings in (("tiled diffusion", TILES), ("tiled vae", VAE)):
+            labels = [arg["label"] for arg in infos[title, False]["args"]]
+            wanted = [spec.metadata["control"].label for spec in control_fields(type(settings))]
+            yield f"{title}: arguments in the public order", labels[: len(wanted)] == wanted, ""
+
+    def grid(self) -> Iterator[tuple[str, bool, str]]:
+        off, _ = self.draw("untiled", WIDE)
+        again, _ = self.draw("switched off", WIDE, replace(TILES, enabled=False))
+        yield "switched off: the picture without the extension", distance(off, again) == 0, ""
+        for method in ("MultiDiffusion", "Mixture of Diffusers"):
+            tiled, text = self.draw(method, WIDE, replace(TILES, method=method))
+            yield f"{method}: drawn in tiles", distance(off, tiled) > SAME, ""
+            yield f"{method}: written into the picture", "Tiled Diffusion: " in text, ""
+
+    def regions(self) -> Iterator[tuple[str, bool, str]]:
+        whole = replace(TILES, enable_bbox_control=True, draw_background=True)
+        plain = self.pictures["Mixture of Diffusers"]
+        picture, text = self.draw("region", WIDE, replace(whole, regions=(BALLOON,)))
+        width = picture.shape[1]
+        change = np.abs(picture - plain).mean(axis=(0, 2))
+        inside = change[int(0.6 * width) : int(0.9 * width)].mean()
+        outside = change[: int(0.3 * width)].mean()
+        figures = f"mean change inside {inside:.1f}, far from it {outside:.1f}"
+        yield "a region changes its place", inside > 4 * outside, figures
+        yield "a region's settings are written into the picture", "red balloon" in text, ""
+
+    def vae(self) -> Iterator[tuple[str, bool, str]]:
+        picture, _ = self.draw("Tiled VAE", WIDE, TILES, VAE)
+        apart = distance(picture, self.pictures["Mixture of Diffusers"])
+        yield "Tiled VAE: the same picture", apart <= SAME, f"{apart} of 255"
+
+    def hires(self) -> Iterator[tuple[str, bool, str]]:
+        small = BASE | {
+            "width": 256,
+            "height": 256,
+            "enable_hr": True,
+            "hr_scale": 2,
+            "hr_upscaler": "Latent",
+        }
+        small |= {"denoising_strength": 0.7}
+        untiled, _ = self.draw("hires, untiled", small)
+        tiled, _ = self.draw("hires", small, TILES, VAE)
+        fits = tiled.shape == untiled.shape == (512, 512, 3)
+        yield "hires fix: its pass is tiled", fits and distance(tiled, untiled) > SAME, ""
+
+    def img2img(self) -> Iterator[tuple[str, bool, str]]:
+        init = {"init_images": [as_init(self.pictures["untiled"][:, :256])], "denoising_strength": 0.4}
+        settings = replace(TILES, upscaler_name="Lanczos", scale_factor=2.0)
+        upscaled, _ = self.draw("upscaled", WIDE | init, settings, VAE)
+        yield "img2img: the upscaler's size", upscaled.shape == (512, 512, 3), f"{upscaled.shape}"
+        inversion = replace(settings, noise_inverse=True, noise_inverse_steps=4, scale_factor=1.5)
+        inverted, text = self.draw("noise inversion", WIDE | init, inversion, VAE)
+        yield "noise inversion", inverted.shape == (384, 384, 3) and "noise_inverse" in text, ""
+
+    def errors(self) -> Iterator[tuple[str, bool, str]]:
+        try:
+            self.host.draw(WIDE, replace(TILES, tile_width=512))
+            said = "nothing"
+        except Refused as error:
+            said = str(error)
+        yield "a bad value is named", "Latent tile width" in said, said[:300]
+        again, _ = self.host.draw(WIDE)
+        yield "nothing is left behind", distance(again, self.pictures["untiled"]) == 0, ""
+
+
+def report(rows: Iterator[tuple[str, bool, str]], say: Callable[[str], None] = print) -> bool:
+    """Print a line each; did all hold?"""
+    good = True
+    for what, holds, figures in rows:
+        good &= holds
+        say(f"{'ok  ' if holds else 'FAIL'} {what}{f' ({figures})' if figures else ''}")
+    return good
+
+
+def compared(first: Check, second: Check) -> Iterator[tuple[str, bool, str]]:
+    for name, picture in first.pictures.items():
+        apart = distance(picture, second.pictures[name])
+        yield f"same picture in both: {name}", apart <= SAME, f"{apart} of 255"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("addresses", nargs="+", metavar="ADDRESS")
+    checks = [Check(Host(address)) for address in parser.parse_args().addresses]
+    good = True
+    for check in checks:
+        print(check.host.address, flush=True)
+        good &= report(check.run())
+    for other in checks[1:]:
+        good &= report(compared(checks[0], other))
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
