@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from modules import scripts
+from modules import script_callbacks, scripts
 from tile_host import capabilities
 
 if reason := capabilities.problem():
@@ -14,6 +14,8 @@ else:
     from tile_host import ui, webui
     from tile_host.session import INFOTEXT_KEY, TiledDiffusionSession
     from tile_utils.settings import TiledDiffusionSettings, from_args, from_dict, to_args
+
+    script_callbacks.on_infotext_pasted(ui.complete_original)
 
     class TiledDiffusionScript(scripts.Script):
         """Draws every pass whose canvas needs more than one tile, tile by tile."""
@@ -31,7 +33,7 @@ else:
 
         def ui(self, is_img2img: bool) -> list[Any]:
             panel = ui.TiledDiffusionPanel("i2i" if is_img2img else "t2i", ui.max_regions())
-            self.infotext_fields = panel.infotext_fields(INFOTEXT_KEY)
+            self.infotext_fields = panel.infotext_fields()
             self.paste_field_names = [INFOTEXT_KEY]
             return panel.components
 

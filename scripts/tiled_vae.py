@@ -32,7 +32,7 @@ else:
         def ui(self, is_img2img: bool) -> list[Any]:
             script_callbacks.on_model_loaded(self._model_loaded)
             panel = ui.TiledVAEPanel("i2i" if is_img2img else "t2i")
-            self.infotext_fields = panel.infotext_fields(INFOTEXT_KEY)
+            self.infotext_fields = panel.infotext_fields()
             self.paste_field_names = [INFOTEXT_KEY]
             return panel.components
 

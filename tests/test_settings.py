@@ -1,29 +1,11 @@
 import dataclasses
-import json
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
+from tests.settings_strategies import diffusion
 from tile_utils import settings as s
 from tile_utils.settings import RegionSettings, SettingsError, TiledDiffusionSettings, TiledVAESettings
-
-
-def values_of(cls):
-    def value(spec):
-        control, kind = s.control_of(spec), type(spec.default)
-        if kind is bool:
-            return st.booleans()
-        if kind is str:
-            return st.sampled_from(control.choices) if control.choices else st.text()
-        low, high = control.minimum, control.maximum
-        return st.integers(low, high) if kind is int else st.floats(low, high)
-
-    return {spec.name: value(spec) for spec in s.control_fields(cls)}
-
-
-regions = st.lists(st.builds(RegionSettings, **values_of(RegionSettings)), max_size=8).map(tuple)
-diffusion = st.builds(TiledDiffusionSettings, **values_of(TiledDiffusionSettings), regions=regions)
 
 
 @given(diffusion)
@@ -33,11 +15,6 @@ def test_arguments_round_trip(settings):
     padding = (RegionSettings(),) * (8 - len(settings.regions))
     expected = dataclasses.replace(settings, regions=settings.regions + padding)
     assert s.from_args(TiledDiffusionSettings, args) == expected
-
-
-@given(st.builds(TiledVAESettings, **values_of(TiledVAESettings)))
-def test_infotext_round_trip(settings):
-    assert s.from_infotext(TiledVAESettings, s.to_infotext(settings)) == settings
 
 
 def test_the_public_order_of_the_arguments():
@@ -104,9 +81,3 @@ def test_too_many_regions_or_arguments():
         s.to_args(settings, 8)
     with pytest.raises(SettingsError, match="8 arguments were sent; there are 7"):
         s.from_args(TiledVAESettings, [False, 960, 64, True, False, False, False, 1])
-
-
-def test_broken_infotext():
-    for text in ('{"method": "Multi', "[]", json.dumps({"tile_width": 1})):
-        with pytest.raises(SettingsError):
-            s.from_infotext(TiledDiffusionSettings, text)

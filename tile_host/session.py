@@ -18,7 +18,8 @@ from tile_methods.fusing import Denoise, TileFuser
 from tile_methods.regions import Region, RegionFuser, add_noise
 from tile_utils import patching
 from tile_utils.geometry import Box, Grid, make_grid, region_box
-from tile_utils.settings import RegionSettings, SettingsError, TiledDiffusionSettings, to_infotext
+from tile_utils.infotext import to_infotext
+from tile_utils.settings import RegionSettings, SettingsError, TiledDiffusionSettings
 
 logger = logging.getLogger("Tiled Diffusion")
 INFOTEXT_KEY = "Tiled Diffusion"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -12,15 +13,14 @@ from modules.ui_components import InputAccordion, ToolButton
 from tile_host import capabilities, webui
 from tile_host.ui_component import component
 from tile_host.ui_regions import RegionControls
+from tile_utils.infotext import from_page, page_values, read_params, warning
 from tile_utils.settings import (
-    SettingsError,
     TiledDiffusionSettings,
     TiledVAESettings,
     control_fields,
     control_of,
-    from_infotext,
     recommended_tile_sizes,
-    to_args,
+    title_of,
 )
 
 
@@ -32,6 +32,7 @@ class Panel:
     def __init__(self, tab: str, max_regions: int = 0) -> None:
         self.tab = tab
         self.max_regions = max_regions
+        self._last_paste: tuple[Any, list[Any]] = (None, [])
         self._specs = {spec.name: spec for spec in control_fields(self.settings)}
         self._made: dict[str, Any] = {}
         enabled = control_of(self._specs["enabled"])
@@ -48,22 +49,37 @@ class Panel:
         self._made[name] = component(self._specs[name], self.tab, visible=visible, **more)
         return self._made[name]
 
-    def infotext_fields(self, key: str) -> list[tuple[Any, Callable[[dict[str, Any]], Any]]]:
-        """What the host's paste button sets: every control, from the picture's text or to switched off."""
+    def infotext_fields(self) -> list[tuple[Any, Callable[[dict[str, Any]], Any]]]:
+        """What the host's paste sets: every control, from what its parser made of the picture's text."""
 
         def reader(index: int) -> Callable[[dict[str, Any]], Any]:
-            return lambda params: self._pasted(params.get(key))[index]
+            return lambda params: self._pasted(params)[index]
 
         return [(made, reader(index)) for index, made in enumerate(self.components)]
 
-    def _pasted(self, text: str | None) -> Sequence[Any]:
-        if text is None:
-            return [False] + [gr.update()] * (len(self.components) - 1)
-        try:
-            return to_args(from_infotext(self.settings, text), self.max_regions)
-        except SettingsError as error:
-            gr.Warning(str(error))
-            return [gr.update()] * len(self.components)
+    def _pasted(self, params: dict[str, Any]) -> list[Any]:
+        """One paste asks once a control, always with the same dict: read, and warn, once."""
+        last = self._last_paste
+        if last[0] is not params:
+            self._last_paste = last = (params, self._read(params))
+        return last[1]
+
+    def _read(self, params: dict[str, Any]) -> list[Any]:
+        reading = read_params(self.settings, params, self.max_regions)
+        if reading is None:
+            return [gr.update(value=False)] + [gr.update()] * (len(self.components) - 1)
+        if sentence := warning(self.settings, reading):
+            logging.getLogger(title_of(self.settings)).warning("%s", sentence)
+            gr.Warning(sentence)
+        values = page_values(self.settings, reading, self.tab, self.max_regions)
+        return [gr.update() if value is None else gr.update(value=value) for value in values]
+
+
+def complete_original(text: str, params: dict[str, Any]) -> None:
+    """Before the host pastes `text`: put in the original's dict, of which its parser left the first entry only."""
+    key = title_of(TiledDiffusionSettings)
+    if (whole := from_page(text, key)) is not None:
+        params[key] = whole
 
 
 class TiledDiffusionPanel(Panel):

@@ -17,7 +17,8 @@ from tile_host import webui
 from tile_methods.vae_context import tiled_network
 from tile_methods.vae_executor import OPT_F, Interrupted
 from tile_utils import patching
-from tile_utils.settings import TiledVAESettings, to_infotext
+from tile_utils.infotext import to_infotext
+from tile_utils.settings import TiledVAESettings
 
 logger = logging.getLogger("Tiled VAE")
 INFOTEXT_KEY = "Tiled VAE"

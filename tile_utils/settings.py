@@ -17,6 +17,8 @@ TABS = ("t2i", "i2i")
 DEFAULT_MAX_REGIONS = 8
 METHODS = ("MultiDiffusion", "Mixture of Diffusers")
 BLEND_MODES = ("Background", "Foreground")
+QUOTED = 60
+"""Letters of a wrong value that an error shows."""
 
 
 class SettingsError(ValueError):
@@ -80,8 +82,12 @@ class TiledDiffusionSettings:
         False, "Overwrite image size", "MD-{tab}-overwrite-image-size", tabs=("t2i",)
     )
     keep_input_size: bool = _control(True, "Keep input image size", "MD-{tab}-keep-input-size", tabs=("i2i",))
-    image_width: int = _control(1024, "Image width", "MD-overwrite-width-{tab}", 256, 16384, 16)
-    image_height: int = _control(1024, "Image height", "MD-overwrite-height-{tab}", 256, 16384, 16)
+    image_width: int = _control(
+        1024, "Image width", "MD-overwrite-width-{tab}", 256, 16384, 16, tabs=("t2i",)
+    )
+    image_height: int = _control(
+        1024, "Image height", "MD-overwrite-height-{tab}", 256, 16384, 16, tabs=("t2i",)
+    )
     tile_width: int = _control(96, "Latent tile width", "MD-{tab}-latent-tile-width", 16, 256, 16)
     tile_height: int = _control(96, "Latent tile height", "MD-{tab}-latent-tile-height", 16, 256, 16)
     overlap: int = _control(
@@ -152,35 +158,42 @@ def default_for(spec: Field[Any], tab: str) -> Any:
     return control.img2img_default if tab == "i2i" and control.img2img_default is not None else spec.default
 
 
-def _checked(spec: Field[Any], value: Any, where: str) -> Any:
-    """`value` in the field's own type.
+def shortened(value: Any) -> str:
+    """How a value is quoted to the user."""
+    text = repr(value)
+    return text if len(text) <= QUOTED else f"{text[:QUOTED]}…"
+
+
+def checked(spec: Field[Any], value: Any, where: str = "") -> Any:
+    """`value` in the field's own type; `where` says for whom, in an error's sentence.
 
     Raises:
         SettingsError: it is of another type, or out of range.
     """
     control = control_of(spec)
     kind: Any = type(spec.default)
-    name = f"{where}: '{control.label}'"
+    name = f"{where}: '{control.label}'" if where else f"'{control.label}'"
+    name, shown = name.replace(" {i}", ""), shortened(value)
     if kind is bool:
         if not isinstance(value, bool):
-            raise SettingsError(f"{name} is {value!r}; allowed is true or false.")
+            raise SettingsError(f"{name} is {shown}; allowed is true or false.")
         return value
     if kind is str:
         if not isinstance(value, str) or (control.choices and value not in control.choices):
             allowed = control.allowed() if control.choices else "a text"
-            raise SettingsError(f"{name} is {value!r}; allowed is {allowed}.")
+            raise SettingsError(f"{name} is {shown}; allowed is {allowed}.")
         return value
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     if not is_number or not control.minimum <= value <= control.maximum:
-        raise SettingsError(f"{name} is {value!r}; allowed is {control.allowed()}.")
+        raise SettingsError(f"{name} is {shown}; allowed is {control.allowed()}.")
     if kind is int and value != int(value):
-        raise SettingsError(f"{name} is {value!r}; allowed are whole numbers, {control.allowed()}.")
+        raise SettingsError(f"{name} is {shown}; allowed are whole numbers, {control.allowed()}.")
     return kind(value)
 
 
 def _from_values(cls: type[Settings], values: Mapping[str, Any], where: str) -> Settings:
     specs = {spec.name: spec for spec in control_fields(cls)}
-    return cls(**{name: _checked(specs[name], value, where) for name, value in values.items()})
+    return cls(**{name: checked(specs[name], value, where) for name, value in values.items()})
 
 
 def region_label(index: int) -> str:
@@ -188,7 +201,7 @@ def region_label(index: int) -> str:
     return f"Region {index + 1}"
 
 
-def _title(cls: type) -> str:
+def title_of(cls: type) -> str:
     return control_fields(cls)[0].metadata["control"].label
 
 
@@ -198,7 +211,7 @@ def from_args(cls: type[Settings], args: Sequence[Any]) -> Settings:
     Raises:
         SettingsError: a value has a wrong type or is out of range, or there are too many.
     """
-    specs, title = control_fields(cls), _title(cls)
+    specs, title = control_fields(cls), title_of(cls)
     settings = _from_values(cls, {spec.name: arg for spec, arg in zip(specs, args)}, title)
     rest = list(args[len(specs) :])
     if not rest:
@@ -225,7 +238,7 @@ def to_args(settings: Any, max_regions: int = 0) -> list[Any]:
     regions = getattr(settings, "regions", ())
     if len(regions) > max_regions:
         raise SettingsError(
-            f"{_title(type(settings))}: {len(regions)} regions were given; allowed are {max_regions}."
+            f"{title_of(type(settings))}: {len(regions)} regions were given; allowed are {max_regions}."
         )
     for region in (*regions, *[RegionSettings()] * (max_regions - len(regions))):
         args += to_args(region)
@@ -248,7 +261,7 @@ def from_dict(cls: type[Settings], values: Mapping[str, Any]) -> Settings:
         SettingsError: an unknown name (the nearest is suggested), a value that does not fit its control, or
             an overlap that leaves no stride between tiles.
     """
-    title = _title(cls)
+    title = title_of(cls)
     _known_names(cls, values, title)
     values = dict(values)
     regions = values.pop("regions", [])
@@ -269,8 +282,7 @@ def from_dict(cls: type[Settings], values: Mapping[str, Any]) -> Settings:
 
 def regions_to_json(regions: Sequence[RegionSettings]) -> str:
     """A region file, readable by the original too."""
-    specs = control_fields(RegionSettings)
-    boxes = [{spec.name: getattr(region, spec.name) for spec in specs} for region in regions]
+    boxes = [_whole(region) for region in regions]
     return json.dumps({"bbox_controls": boxes}, indent=2, ensure_ascii=False)
 
 
@@ -300,35 +312,23 @@ def _region_from_dict(values: Any, index: int, title: str) -> RegionSettings:
 
 
 def to_dict(settings: Any) -> dict[str, Any]:
-    """Every setting that differs from its default, by name; regions that are switched on in full."""
-    values = {
-        spec.name: getattr(settings, spec.name)
-        for spec in control_fields(type(settings))
-        if getattr(settings, spec.name) != spec.default
-    }
+    """Every setting that differs from its default, by name.
+
+    `regions` has a place for each region up to the last that differs; those that are switched on are there in full.
+    """
+    values = _differing(settings)
     regions = [
-        {spec.name: getattr(region, spec.name) for spec in control_fields(RegionSettings)}
-        for region in getattr(settings, "regions", ())
-        if region.enable
+        _whole(region) if region.enable else _differing(region) for region in getattr(settings, "regions", ())
     ]
+    while regions and not regions[-1]:
+        regions.pop()
     return values | ({"regions": regions} if regions else {})
 
 
-def to_infotext(settings: Any) -> str:
-    """The value written into the picture: a JSON string, which the host's parser hands back unharmed."""
-    return json.dumps(to_dict(settings), ensure_ascii=False)
+def _whole(settings: Any) -> dict[str, Any]:
+    return {spec.name: getattr(settings, spec.name) for spec in control_fields(type(settings))}
 
 
-def from_infotext(cls: type[Settings], text: str) -> Settings:
-    """Settings from a picture; what cannot be read takes its default.
-
-    Raises:
-        SettingsError: the text is no JSON object, or a value does not fit its control.
-    """
-    try:
-        values = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise SettingsError(f"{_title(cls)}: the picture's settings are not JSON ({error}).") from error
-    if not isinstance(values, dict):
-        raise SettingsError(f"{_title(cls)}: the picture's settings are not a JSON object.")
-    return from_dict(cls, values)
+def _differing(settings: Any) -> dict[str, Any]:
+    defaults = {spec.name: spec.default for spec in control_fields(type(settings))}
+    return {name: value for name, value in _whole(settings).items() if value != defaults[name]}
