@@ -43,6 +43,7 @@ else:
 
         def process(self, p: Any, *args: Any) -> None:
             self._end()  # what an error of the host left behind
+            p.extra_generation_params.pop(INFOTEXT_KEY, None)  # of an earlier run of the same object
             if not args or not args[0]:
                 return
             try:

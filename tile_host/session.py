@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from tile_host import webui
 from tile_host.prompts import RegionPrompts, RowPlan, check_prompts
+from tile_host.upscaling import prepared_input
 from tile_methods.fusing import Denoise, TileFuser
 from tile_methods.regions import Region, RegionFuser, add_noise
 from tile_utils import patching
@@ -36,33 +37,38 @@ class TiledDiffusionSession:
 
     def __init__(self, settings: TiledDiffusionSettings) -> None:
         self.settings = settings
-        self._generation = ExitStack()  # the image size
+        self._generation = ExitStack()  # the input and the image size
         self._pass = ExitStack()  # the denoiser of the current sampling pass
         self._active: list[tuple[int, RegionSettings]] = []  # regions that are switched on
         self._seeds: dict[int, int] = {}  # of these, for the first picture
 
     def begin(self, p: Any, is_img2img: bool) -> None:
-        """Before the host prepares anything: the image size, and what is written into the picture.
+        """Before the host prepares anything: the input, the image size, and what is written into the picture.
 
         Raises:
-            SettingsError: the image size cannot be drawn.
+            SettingsError: input or size cannot be drawn, or a region's prompt.
         """
-        if self.settings.overwrite_size and not is_img2img:
-            width, height = self.settings.image_width, self.settings.image_height
-            for label, size in (("Image width", width), ("Image height", height)):
-                if size % OPT_F:
-                    raise SettingsError(
-                        f"Tiled Diffusion: '{label}' is {size}; allowed are multiples of {OPT_F}."
-                    )
-            self._generation.enter_context(patching.attribute(p, "width", width))
-            self._generation.enter_context(patching.attribute(p, "height", height))
         if self.settings.enable_bbox_control:
             self._active = [(i, region) for i, region in enumerate(self.settings.regions) if region.enable]
         check_prompts(self._active)
+        if is_img2img:
+            self._generation.enter_context(prepared_input(p, self.settings))
+        elif self.settings.overwrite_size:
+            self._overwrite_size(p)
         self._seeds = {i: region.seed if region.seed >= 0 else webui.new_seed() for i, region in self._active}
         last_region_seeds.update(self._seeds)
         p.extra_generation_params[INFOTEXT_KEY] = self._infotext
         self._generation.enter_context(patching.closed_with(p, self.close))
+
+    def _overwrite_size(self, p: Any) -> None:
+        """Raises SettingsError for a size that no latent has."""
+        for label, name in (("Image width", "width"), ("Image height", "height")):
+            size = getattr(self.settings, f"image_{name}")
+            if size % OPT_F:
+                raise SettingsError(
+                    f"Tiled Diffusion: '{label}' is {size}; allowed are multiples of {OPT_F}."
+                )
+            self._generation.enter_context(patching.attribute(p, name, size))
 
     def _infotext(self, index: int | None = None, **_scope: Any) -> str:
         """What is written into picture `index` of the generation: with the seeds that its regions really had."""

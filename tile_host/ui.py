@@ -13,6 +13,7 @@ from modules.ui_components import InputAccordion, ToolButton
 from tile_host import capabilities, webui
 from tile_host.ui_component import component
 from tile_host.ui_regions import RegionControls
+from tile_host.upscaling import upscaler_names
 from tile_utils.infotext import from_page, page_values, read_params, warning
 from tile_utils.settings import (
     TiledDiffusionSettings,
@@ -91,6 +92,8 @@ class TiledDiffusionPanel(Panel):
         self._sampling_controls()
         if self.tab == "t2i":
             self._size_controls()
+        else:
+            self._input_controls()
         with gr.Accordion("Region Prompt Control", open=False, elem_id=f"MD-{self.tab}-regions"):
             with gr.Row(variant="compact"):
                 self._add("enable_bbox_control")
@@ -121,6 +124,13 @@ class TiledDiffusionPanel(Panel):
         overwrite.change(
             fn=lambda on: gr.update(visible=on), inputs=[overwrite], outputs=[sizes], show_progress=False
         )
+
+    def _input_controls(self) -> None:
+        """What img2img starts from: how it is enlarged, and which size is drawn."""
+        self._add("keep_input_size")
+        with gr.Row(variant="compact"):
+            self._add("upscaler_name", choices=upscaler_names())
+            self._add("scale_factor")
 
 
 class TiledVAEPanel(Panel):

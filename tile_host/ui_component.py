@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import Field
 from typing import Any
 
@@ -11,9 +12,16 @@ from tile_utils.settings import control_of, default_for
 
 
 def component(
-    spec: Field[Any], tab: str, *, index: int = 0, visible: bool = True, value: Any = None
+    spec: Field[Any],
+    tab: str,
+    *,
+    index: int = 0,
+    visible: bool = True,
+    value: Any = None,
+    choices: Sequence[str] = (),
 ) -> gr.components.Component:
-    """The gradio component of one setting; `index` counts regions from 1; `value` replaces its default."""
+    """The gradio component of one setting; `index` counts regions from 1; `value` replaces its default, `choices`
+    are those that only the host knows."""
     control = control_of(spec)
     value = default_for(spec, tab) if value is None else value
     common = {
@@ -22,8 +30,8 @@ def component(
         "visible": visible,
         "value": value,
     }
-    if control.choices:
-        return gr.Dropdown(choices=list(control.choices), **common)
+    if choices or control.choices:
+        return gr.Dropdown(choices=list(choices or control.choices), **common)
     if spec.name == "seed":
         return gr.Number(precision=0, **common)
     if control.step is not None:

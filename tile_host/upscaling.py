@@ -1,0 +1,137 @@
+"""img2img's input before the host takes it up: read rightly, upscaled, its mask with it, and the canvas' size."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from modules import images, shared
+from tile_utils import patching
+from tile_utils.settings import SettingsError, TiledDiffusionSettings, control_fields, control_of
+
+logger = logging.getLogger("Tiled Diffusion")
+NO_UPSCALER = "None"
+MAX_SIDE = 16384
+MULTIPLE = 8
+"""Sides of the canvas are multiples of this, as the latent is an eighth of it."""
+MASKS = ("image_mask", "latent_mask")
+EXIF_ORIENTATION = 0x0112
+_SCALE = next(
+    control_of(spec) for spec in control_fields(TiledDiffusionSettings) if spec.name == "scale_factor"
+)
+
+
+def upscaler_names() -> list[str]:
+    """What the host offers, in its order."""
+    return [data.name for data in shared.sd_upscalers]
+
+
+@contextmanager
+def prepared_input(p: Any, settings: TiledDiffusionSettings) -> Iterator[None]:
+    """Inside, the processing object holds the flattened and upscaled init images, masks of their size, and the
+    canvas' size; afterwards what it held before.
+
+    The canvas has the (upscaled) input's size with `keep_input_size`, else `scale_factor` times the size that the
+    page or the client asked for.
+
+    Raises:
+        SettingsError: there is no image, or an empty one; no such upscaler; a side would pass 16384 pixels.
+    """
+    scale = 1.0 if settings.upscaler_name == NO_UPSCALER else settings.scale_factor
+    upscaler = _upscaler(settings.upscaler_name)
+    inputs = _inputs(p, scale)
+    wanted = inputs[0].size if settings.keep_input_size else (p.width, p.height)
+    _check_side(wanted, scale, "the input image" if settings.keep_input_size else "the size")
+    if upscaler is not None:
+        logger.info("Upscaling %dx%d by %g with %s.", *inputs[0].size, scale, upscaler.name)
+        inputs = _upscaled(inputs, upscaler, scale)
+    canvas = inputs[0].size if settings.keep_input_size else tuple(int(side * scale) for side in wanted)
+    with ExitStack() as stack:
+        stack.enter_context(patching.attribute(p, "init_images", inputs))
+        for name in MASKS:
+            mask = getattr(p, name, None)
+            if mask is not None and mask.size != inputs[0].size:
+                # a pixel of the mask becomes a block: what is kept stays kept to the pixel
+                larger = mask.resize(inputs[0].size, Image.Resampling.NEAREST)
+                stack.enter_context(patching.attribute(p, name, larger))
+        for name, side in zip(("width", "height"), canvas):
+            stack.enter_context(patching.attribute(p, name, side // MULTIPLE * MULTIPLE))
+        yield
+
+
+def _upscaler(name: str) -> Any:
+    """The host's entry of that name; for 'None', None."""
+    for data in shared.sd_upscalers:
+        if data.name == name:
+            return None if name == NO_UPSCALER else data
+    raise SettingsError(f"Tiled Diffusion: 'Upscaler' is '{name}'; known are {', '.join(upscaler_names())}.")
+
+
+def _inputs(p: Any, scale: float) -> list[Image.Image]:
+    """The init images as opaque RGB, each checked; one object stays one."""
+    given = p.init_images or [None]
+    if any(image is None for image in given):
+        raise SettingsError("Tiled Diffusion: there is no image to start from.")
+    opaque = {id(image): flattened(image) for image in given}
+    for image in opaque.values():
+        _check_side(image.size, scale, "the input image")
+    return [opaque[id(image)] for image in given]
+
+
+def _check_side(size: tuple[int, int], scale: float, what: str) -> None:
+    """Raises SettingsError for a canvas or image that is nothing, or too large."""
+    width, height = size
+    shown = f"{what} is {width}x{height} pixels"
+    if int(min(size) * scale) < MULTIPLE:
+        raise SettingsError(
+            f"Tiled Diffusion: {shown}; allowed are at least {MULTIPLE} a side after scaling."
+        )
+    if int(max(size) * scale) <= MAX_SIDE:
+        return
+    if max(size) > MAX_SIDE:
+        raise SettingsError(f"Tiled Diffusion: {shown}; allowed are at most {MAX_SIDE} a side.")
+    step = _SCALE.step or 1
+    largest = math.floor(MAX_SIDE / max(size) / step + 1e-9) * step
+    raise SettingsError(
+        f"Tiled Diffusion: '{_SCALE.label}' is {scale:g} and {shown}; the largest that stays within {MAX_SIDE} "
+        f"pixels a side is {largest:.2f}."
+    )
+
+
+def _upscaled(inputs: list[Image.Image], upscaler: Any, scale: float) -> list[Image.Image]:
+    larger = {id(image): image for image in inputs}
+    for key, image in larger.items():
+        larger[key] = upscaler.scaler.upscale(image, scale, upscaler.data_path)
+    return [larger[id(image)] for image in inputs]
+
+
+def flattened(image: Image.Image) -> Image.Image:
+    """Opaque RGB of any image: upright, transparent parts in the host's background colour, 16 bits scaled to 8.
+
+    The host's own reading takes a grey picture of 16 bits for white, and grey or indexed ones as opaque.
+    """
+    if image.width == 0 or image.height == 0:
+        return image
+    if image.getexif().get(EXIF_ORIENTATION, 1) != 1:
+        image = ImageOps.exif_transpose(image) or image
+    if image.mode.startswith("I"):
+        image = _eight_bits(image)
+    if image.mode in ("LA", "La", "PA", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+    if image.mode == "RGB":
+        return image
+    return images.flatten(image, shared.opts.img2img_background_color)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits, which Pillow would clip at 255; grey of 8 bits in a wide mode stays as it is."""
+    values = np.asarray(image).astype(np.int64)
+    if values.max() > 255:
+        values = values * 255 // 65535
+    return Image.fromarray(values.clip(0, 255).astype(np.uint8))
