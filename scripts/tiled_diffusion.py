@@ -11,10 +11,13 @@ from tile_host import capabilities
 if reason := capabilities.problem():
     logging.getLogger("Tiled Diffusion").error("%s", reason)
 else:
-    from tile_host import ui, webui
+    from tile_host import arguments, options, ui, webui, xyz
     from tile_host.session import INFOTEXT_KEY, TiledDiffusionSession
-    from tile_utils.settings import TiledDiffusionSettings, from_args, from_dict, to_args
+    from tile_utils.settings import TiledDiffusionSettings, from_dict, to_args
 
+    options.follow_log_detail()
+    script_callbacks.on_ui_settings(options.add)
+    script_callbacks.on_before_ui(lambda: xyz.add_axes(ui.max_regions()))
     script_callbacks.on_infotext_pasted(ui.complete_original)
 
     class TiledDiffusionScript(scripts.Script):
@@ -32,23 +35,28 @@ else:
             return scripts.AlwaysVisible
 
         def ui(self, is_img2img: bool) -> list[Any]:
-            panel = ui.TiledDiffusionPanel("i2i" if is_img2img else "t2i", ui.max_regions())
+            panel = ui.TiledDiffusionPanel(self._tab, ui.max_regions())
             self.infotext_fields = panel.infotext_fields()
             self.paste_field_names = [INFOTEXT_KEY]
             return panel.components
 
-        @staticmethod
-        def args_from_settings(settings: dict[str, Any]) -> list[Any]:
+        def args_from_settings(self, settings: dict[str, Any]) -> list[Any]:
             """The argument list of settings given by name; a SettingsError says what does not fit."""
-            return to_args(from_dict(TiledDiffusionSettings, settings), ui.max_regions())
+            start = options.start_values(TiledDiffusionSettings, self._tab)
+            return to_args(from_dict(TiledDiffusionSettings, settings, start), ui.max_regions())
+
+        @property
+        def _tab(self) -> str:
+            return "i2i" if self.is_img2img else "t2i"
 
         def process(self, p: Any, *args: Any) -> None:
             self._end()  # what an error of the host left behind
             p.extra_generation_params.pop(INFOTEXT_KEY, None)  # of an earlier run of the same object
-            if not args or not args[0]:
-                return
             try:
-                self._session = TiledDiffusionSession(from_args(TiledDiffusionSettings, args))
+                settings = arguments.settings_of(TiledDiffusionSettings, p, args, self._tab)
+                if settings is None:
+                    return
+                self._session = TiledDiffusionSession(settings)
                 self._session.begin(p, self.is_img2img)
             except Exception as error:
                 self._end()

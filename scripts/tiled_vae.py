@@ -11,9 +11,9 @@ from tile_host import capabilities
 if reason := capabilities.problem():
     logging.getLogger("Tiled VAE").error("%s", reason)
 else:
-    from tile_host import ui, webui
+    from tile_host import arguments, options, ui, webui
     from tile_host.vae import INFOTEXT_KEY, TiledVAESession
-    from tile_utils.settings import TiledVAESettings, from_args, from_dict, to_args
+    from tile_utils.settings import TiledVAESettings, from_dict, to_args
 
     class TiledVAEScript(scripts.Script):
         """Encodes and decodes in little memory, with the same result."""
@@ -31,23 +31,28 @@ else:
 
         def ui(self, is_img2img: bool) -> list[Any]:
             script_callbacks.on_model_loaded(self._model_loaded)
-            panel = ui.TiledVAEPanel("i2i" if is_img2img else "t2i")
+            panel = ui.TiledVAEPanel(self._tab)
             self.infotext_fields = panel.infotext_fields()
             self.paste_field_names = [INFOTEXT_KEY]
             return panel.components
 
-        @staticmethod
-        def args_from_settings(settings: dict[str, Any]) -> list[Any]:
+        def args_from_settings(self, settings: dict[str, Any]) -> list[Any]:
             """The argument list of settings given by name; a SettingsError says what does not fit."""
-            return to_args(from_dict(TiledVAESettings, settings))
+            start = options.start_values(TiledVAESettings, self._tab)
+            return to_args(from_dict(TiledVAESettings, settings, start))
+
+        @property
+        def _tab(self) -> str:
+            return "i2i" if self.is_img2img else "t2i"
 
         def process(self, p: Any, *args: Any) -> None:
             self._end()  # what an error of the host left behind
             p.extra_generation_params.pop(INFOTEXT_KEY, None)  # of an earlier run of the same object
-            if not args or not args[0]:
-                return
             try:
-                self._session = TiledVAESession(from_args(TiledVAESettings, args))
+                settings = arguments.settings_of(TiledVAESettings, p, args, self._tab)
+                if settings is None:
+                    return
+                self._session = TiledVAESession(settings)
                 self._session.begin(p)
             except Exception as error:
                 self._end()

@@ -227,3 +227,11 @@ def test_nothing_makes_reading_fail(text):
 )
 def test_absurd_texts_are_refused_quickly(text):
     assert pasted(text)[0] in ({}, {"enabled": True})
+
+
+def test_an_upscaler_that_is_not_installed_is_named():
+    reading = i.Reading({"enabled": True, "upscaler_name": "4x-UltraSharp"}, True)
+    assert i.limited(TiledDiffusionSettings, reading, "upscaler_name", ["None", "4x-UltraSharp"]) is reading
+    less = i.limited(TiledDiffusionSettings, reading, "upscaler_name", ["None"])
+    assert less.values == {"enabled": True}
+    assert "'Upscaler' is '4x-UltraSharp', which is not there" in i.warning(TiledDiffusionSettings, less)

@@ -57,7 +57,8 @@ class TiledDiffusionSession:
             self._overwrite_size(p)
         self._seeds = {i: region.seed if region.seed >= 0 else webui.new_seed() for i, region in self._active}
         last_region_seeds.update(self._seeds)
-        p.extra_generation_params[INFOTEXT_KEY] = self._infotext
+        # A dict of its own: an X/Y/Z plot's copies of `p` share theirs.
+        p.extra_generation_params = {**p.extra_generation_params, INFOTEXT_KEY: self._infotext}
         self._generation.enter_context(patching.closed_with(p, self.close))
 
     def _overwrite_size(self, p: Any) -> None:

@@ -10,11 +10,11 @@ import gradio as gr
 
 from modules import shared
 from modules.ui_components import InputAccordion, ToolButton
-from tile_host import capabilities, webui
+from tile_host import capabilities, options, webui
 from tile_host.ui_component import component
 from tile_host.ui_regions import RegionControls
 from tile_host.upscaling import upscaler_names
-from tile_utils.infotext import from_page, page_values, read_params, warning
+from tile_utils.infotext import from_page, limited, page_values, read_params, warning
 from tile_utils.settings import (
     TiledDiffusionSettings,
     TiledVAESettings,
@@ -33,6 +33,7 @@ class Panel:
     def __init__(self, tab: str, max_regions: int = 0) -> None:
         self.tab = tab
         self.max_regions = max_regions
+        self._start = options.start_values(self.settings, tab)
         self._last_paste: tuple[Any, list[Any]] = (None, [])
         self._specs = {spec.name: spec for spec in control_fields(self.settings)}
         self._made: dict[str, Any] = {}
@@ -47,8 +48,13 @@ class Panel:
         raise NotImplementedError
 
     def _add(self, name: str, visible: bool = True, **more: Any) -> Any:
-        self._made[name] = component(self._specs[name], self.tab, visible=visible, **more)
-        return self._made[name]
+        spec = self._specs[name]
+        made = component(self.settings, spec, self.tab, visible=visible, value=self._start[name], **more)
+        if options.is_kept(spec):
+            # The settings page decides, not the host's file of start values.
+            made.do_not_save_to_config = True
+        self._made[name] = made
+        return made
 
     def infotext_fields(self) -> list[tuple[Any, Callable[[dict[str, Any]], Any]]]:
         """What the host's paste sets: every control, from what its parser made of the picture's text."""
@@ -69,6 +75,9 @@ class Panel:
         reading = read_params(self.settings, params, self.max_regions)
         if reading is None:
             return [gr.update(value=False)] + [gr.update()] * (len(self.components) - 1)
+        for name, made in self._made.items():
+            if isinstance(made, gr.Dropdown):
+                reading = limited(self.settings, reading, name, [value for _, value in made.choices])
         if sentence := warning(self.settings, reading):
             logging.getLogger(title_of(self.settings)).warning("%s", sentence)
             gr.Warning(sentence)
@@ -139,7 +148,7 @@ class TiledVAEPanel(Panel):
     def _fill(self) -> list[Any]:
         sizes = recommended_tile_sizes(capabilities.device_memory())
         with gr.Row(variant="compact"):
-            controls = [self._add(name, value=size) for name, size in sizes.items()]
+            controls = [self._add(name) for name in sizes]
             reset = ToolButton("↩️", elem_id=f"MDV-{self.tab}-reset", tooltip="Recommended sizes")
             reset.click(fn=lambda: list(sizes.values()), inputs=[], outputs=controls, show_progress=False)
         with gr.Row(variant="compact"):

@@ -8,10 +8,12 @@ from typing import Any
 
 import gradio as gr
 
+from tile_utils.help_texts import HELP
 from tile_utils.settings import control_of, default_for
 
 
 def component(
+    cls: type,
     spec: Field[Any],
     tab: str,
     *,
@@ -20,14 +22,17 @@ def component(
     value: Any = None,
     choices: Sequence[str] = (),
 ) -> gr.components.Component:
-    """The gradio component of one setting; `index` counts regions from 1; `value` replaces its default, `choices`
-    are those that only the host knows."""
+    """The gradio component of one setting of `cls`.
+
+    `index` counts regions from 1; `value` replaces the default; `choices` are those that only the host knows.
+    """
     control = control_of(spec)
     value = default_for(spec, tab) if value is None else value
     common = {
         "label": control.label.format(i=index),
         "elem_id": control.elem_id.format(tab=tab, i=index),
         "visible": visible,
+        "tooltip": HELP[cls][spec.name],
         "value": value,
     }
     if choices or control.choices:

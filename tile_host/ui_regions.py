@@ -71,7 +71,7 @@ class RegionControls:
         made_ids = f"MD-{self._tab}-{index + 1}"
 
         def add(name: str, **more: Any) -> Any:
-            made[name] = component(specs[name], self._tab, index=index + 1, **more)
+            made[name] = component(RegionSettings, specs[name], self._tab, index=index + 1, **more)
             return made[name]
 
         with gr.Accordion(region_label(index), open=False, elem_id=f"{made_ids}-region"):

@@ -34,7 +34,8 @@ class TiledVAESession:
 
     def begin(self, p: Any) -> None:
         """Before the host encodes anything."""
-        p.extra_generation_params[INFOTEXT_KEY] = to_infotext(self.settings)
+        # A dict of its own: an X/Y/Z plot's copies of `p` share theirs.
+        p.extra_generation_params = {**p.extra_generation_params, INFOTEXT_KEY: to_infotext(self.settings)}
         self._generation.enter_context(patching.closed_with(p, self.close))
         self.attach(p.sd_model)
 

@@ -10,7 +10,7 @@ import ast
 import json
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, replace
 from typing import Any
 
@@ -259,6 +259,17 @@ def page_values(cls: type, reading: Reading, tab: str, max_regions: int = 0) -> 
         known = reading.whole or "regions" in found
         page += [value(spec, region, known) for spec in control_fields(RegionSettings)]
     return page
+
+
+def limited(cls: type, reading: Reading, name: str, choices: Sequence[str]) -> Reading:
+    """`reading` without the value of a setting for which this host has no such choice."""
+    value = reading.values.get(name)
+    if value is None or value in choices:
+        return reading
+    label = next(control_of(spec).label for spec in control_fields(cls) if spec.name == name)
+    problem = f"'{label}' is {shortened(value)}, which is not there"
+    rest = {other: found for other, found in reading.values.items() if other != name}
+    return replace(reading, values=rest, problems=(*reading.problems, problem))
 
 
 def warning(cls: type, reading: Reading) -> str | None:

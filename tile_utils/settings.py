@@ -191,9 +191,12 @@ def checked(spec: Field[Any], value: Any, where: str = "") -> Any:
     return kind(value)
 
 
-def _from_values(cls: type[Settings], values: Mapping[str, Any], where: str) -> Settings:
+def _from_values(
+    cls: type[Settings], values: Mapping[str, Any], where: str, start: Mapping[str, Any] | None = None
+) -> Settings:
     specs = {spec.name: spec for spec in control_fields(cls)}
-    return cls(**{name: checked(specs[name], value, where) for name, value in values.items()})
+    given = {name: checked(specs[name], value, where) for name, value in values.items()}
+    return cls(**{**(start or {}), **given})
 
 
 def region_label(index: int) -> str:
@@ -205,14 +208,16 @@ def title_of(cls: type) -> str:
     return control_fields(cls)[0].metadata["control"].label
 
 
-def from_args(cls: type[Settings], args: Sequence[Any]) -> Settings:
-    """Settings from the host's positional arguments; what the list lacks at its end takes its default.
+def from_args(cls: type[Settings], args: Sequence[Any], start: Mapping[str, Any] | None = None) -> Settings:
+    """Settings from the host's positional arguments.
+
+    What the list lacks at its end is as in `start`, by name, or else takes its default.
 
     Raises:
         SettingsError: a value has a wrong type or is out of range, or there are too many.
     """
     specs, title = control_fields(cls), title_of(cls)
-    settings = _from_values(cls, {spec.name: arg for spec, arg in zip(specs, args)}, title)
+    settings = _from_values(cls, {spec.name: arg for spec, arg in zip(specs, args)}, title, start)
     rest = list(args[len(specs) :])
     if not rest:
         return settings
@@ -254,8 +259,12 @@ def _known_names(cls: type, values: Mapping[str, Any], where: str) -> None:
             raise SettingsError(f"{where} has no setting '{name}'; {hint}")
 
 
-def from_dict(cls: type[Settings], values: Mapping[str, Any]) -> Settings:
-    """Settings by name, as a command line or a file gives them; what is absent takes its default.
+def from_dict(
+    cls: type[Settings], values: Mapping[str, Any], start: Mapping[str, Any] | None = None
+) -> Settings:
+    """Settings by name, as a command line or a file gives them.
+
+    What is absent is as in `start`, or else takes its default.
 
     Raises:
         SettingsError: an unknown name (the nearest is suggested), a value that does not fit its control, or
@@ -265,7 +274,7 @@ def from_dict(cls: type[Settings], values: Mapping[str, Any]) -> Settings:
     _known_names(cls, values, title)
     values = dict(values)
     regions = values.pop("regions", [])
-    settings = _from_values(cls, values, title)
+    settings = _from_values(cls, values, title, start)
     if not isinstance(settings, TiledDiffusionSettings):
         return settings
     smaller = min(settings.tile_width, settings.tile_height)

@@ -1,0 +1,75 @@
+"""What each control does, in one or two short sentences: the page's tooltips and docs/controls.md."""
+
+from __future__ import annotations
+
+from tile_utils.settings import RegionSettings, TiledDiffusionSettings, TiledVAESettings
+
+HELP: dict[type, dict[str, str]] = {
+    TiledDiffusionSettings: {
+        "enabled": "Draws every pass whose canvas needs more than one tile, tile by tile.",
+        "method": (
+            "Mixture of Diffusers weighs tiles by a Gaussian: smooth. MultiDiffusion counts all alike: it needs "
+            "more overlap."
+        ),
+        "overwrite_size": "Draws the size below instead of the page's own, up to 16384 pixels a side.",
+        "keep_input_size": (
+            "With an upscaler: the size is that of the picture times the factor; off: that of the page's sliders "
+            "times it."
+        ),
+        "image_width": "Width of the picture in pixels, while overwriting.",
+        "image_height": "Height of the picture in pixels, while overwriting.",
+        "tile_width": (
+            "Width of a tile in latent pixels, 8 image pixels each; best near the size the model was trained on."
+        ),
+        "tile_height": (
+            "Height of a tile in latent pixels, 8 image pixels each; best near the size the model was trained on."
+        ),
+        "overlap": (
+            "How far neighbours overlap, in latent pixels: more is smoother and slower. Half a tile is safe, "
+            "three quarters for MultiDiffusion."
+        ),
+        "tile_batch_size": "Tiles denoised together: faster while the memory lasts.",
+        "upscaler_name": "Enlarges the picture before it is drawn over; None leaves it as it is.",
+        "scale_factor": "How many times larger the upscaler makes each side.",
+        "noise_inverse": (
+            "Starts from the noise that would give this picture, so that the result stays close to it."
+        ),
+        "noise_inverse_steps": "Steps backwards to that noise: more is closer to the picture, and slower.",
+        "noise_inverse_retouch": "Above 1 the inversion is gentler, and more is drawn anew.",
+        "noise_inverse_renoise_strength": "Random noise added where the picture has detail; 0 adds none.",
+        "noise_inverse_renoise_kernel": "Size in pixels of the neighbourhood in which detail is looked for.",
+        "control_tensor_cpu": "Keeps ControlNet's hints in main memory between tiles: less video memory, slower.",
+        "enable_bbox_control": "Draws the regions below, each with its own prompt.",
+        "draw_background": "Draws the main prompt everywhere, under the regions; off: only where no region is.",
+        "causal_layers": "Reserved; does nothing.",
+    },
+    RegionSettings: {
+        "enable": "Draws this region; regions that are off are kept, but do nothing.",
+        "x": "Left edge, as a fraction of the picture's width.",
+        "y": "Top edge, as a fraction of the picture's height.",
+        "w": "Width, as a fraction of the picture's width.",
+        "h": "Height, as a fraction of the picture's height.",
+        "prompt": "What to draw here; it follows the main prompt, after a comma. LoRAs act in this region only.",
+        "neg_prompt": "What not to draw here; it follows the main negative prompt.",
+        "blend_mode": "Background is averaged with the tiles around it; Foreground is laid over them.",
+        "feather_ratio": "Width of a foreground region's soft edge, as a fraction of half its smaller side.",
+        "seed": (
+            "The region's own noise: the same number gives the same noise; -1 draws a new one for each picture."
+        ),
+    },
+    TiledVAESettings: {
+        "enabled": "Encodes and decodes large pictures in the memory of one feature map, with the same result.",
+        "encoder_tile_size": "Work of one step of the encoder, in pixels: smaller needs less memory.",
+        "decoder_tile_size": (
+            "Work of one step of the decoder, in latent pixels, 8 image pixels each: smaller needs less memory."
+        ),
+        "vae_to_gpu": "Lends the GPU to a VAE that lies on the CPU.",
+        "fast_decoder": (
+            "Samples the statistics and decodes every tile alone: still less memory, nearly the same picture."
+        ),
+        "fast_encoder": (
+            "Samples the statistics and encodes every tile alone: still less memory, nearly the same latent."
+        ),
+        "color_fix": "Samples only before the encoder's first downsampling: colours stay as they are.",
+    },
+}
