@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from miniwebui import webui
-
-
-class UsageError(Exception):
-    """The command line asks for something that does not exist; the text is one sentence."""
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.3)
-    return f"did you mean '{near[0]}'?" if near else f"known are: {', '.join(known) or 'none'}."
+from miniwebui.render_options import UsageError, check, nearest, parser, processing_object
 
 
 def script_args(runner: Any, requests: list[tuple[str, str]]) -> list[Any]:
@@ -36,7 +28,7 @@ def script_args(runner: Any, requests: list[tuple[str, str]]) -> list[Any]:
         script = runner.script(title)
         if script is None or script.args_from is None:
             known = [script.title() for script in runner.alwayson_scripts]
-            raise UsageError(f"There is no script '{title}'; {_nearest(title, known)}")
+            raise UsageError(f"There is no script '{title}'; {nearest(title, known)}")
         try:
             settings = json.loads(text)
         except json.JSONDecodeError as error:
@@ -54,36 +46,9 @@ def _values(script: Any, settings: dict[str, Any]) -> list[Any]:
     values = {control.label: control.value for control in script.controls}
     for name, value in settings.items():
         if name not in values:
-            raise UsageError(f"'{script.title()}' has no control '{name}'; {_nearest(name, list(values))}")
+            raise UsageError(f"'{script.title()}' has no control '{name}'; {nearest(name, list(values))}")
         values[name] = value
     return list(values.values())
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m miniwebui render", description="Draw a picture.")
-    parser.add_argument("--prompt", default="")
-    parser.add_argument("--negative", default="")
-    parser.add_argument("--width", type=int, default=256)
-    parser.add_argument("--height", type=int, default=256)
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--cfg", type=float, default=4.0)
-    parser.add_argument("--sampler", default="DPM++ 2M")
-    parser.add_argument("--scheduler", default="Automatic")
-    parser.add_argument("--seed", type=int, default=-1)
-    parser.add_argument("--batch-size", type=int, default=1)
-    parser.add_argument("--batch-count", type=int, default=1)
-    parser.add_argument("--init", type=Path, help="picture to start from (img2img)")
-    parser.add_argument("--mask", type=Path, help="white where the picture may change")
-    parser.add_argument("--denoise", type=float, default=0.75)
-    parser.add_argument("--hires-scale", type=float, help="draw a second pass, this much larger")
-    parser.add_argument("--hires-steps", type=int, default=0)
-    parser.add_argument("--hires-upscaler", default="Latent")
-    parser.add_argument("--hires-sampler")
-    parser.add_argument("--ckpt", help="checkpoint of Stable Diffusion 1.x")
-    parser.add_argument("--extension", action="append", help="folder of one more extension")
-    parser.add_argument("--script", nargs=2, action="append", default=[], metavar=("TITLE", "JSON"))
-    parser.add_argument("--out", type=Path, required=True, help="where the picture goes (PNG)")
-    return parser
 
 
 def draw_once(*arguments: str) -> list[Any]:
@@ -91,81 +56,8 @@ def draw_once(*arguments: str) -> list[Any]:
     from modules import shared
 
     shared.cmd_opts.disable_console_progressbars = True
-    processed = draw(_parser().parse_args([*arguments, "--out", "unused"]))
+    processed = draw(parser().parse_args([*arguments, "--out", "unused"]))
     return processed.images[processed.index_of_first_image :]
-
-
-def _check(options: argparse.Namespace) -> None:
-    """Refuse, in one sentence, what no generation could draw."""
-    from modules import sd_samplers
-
-    for name in ("width", "height"):
-        size = getattr(options, name)
-        if size < 64 or size % 8:
-            raise UsageError(f"--{name} is {size}; allowed are multiples of 8 from 64.")
-    for name in ("steps", "batch_size", "batch_count"):
-        if getattr(options, name) < 1:
-            raise UsageError(f"--{name.replace('_', '-')} is {getattr(options, name)}; allowed is 1 or more.")
-    if not 0 <= options.denoise <= 1:
-        raise UsageError(f"--denoise is {options.denoise:g}; allowed is 0 to 1.")
-    for name in ("sampler", "hires_sampler"):
-        wanted = getattr(options, name)
-        if wanted is not None and wanted not in sd_samplers.all_samplers_map:
-            nearest = _nearest(wanted, list(sd_samplers.all_samplers_map))
-            raise UsageError(f"There is no sampler '{wanted}'; {nearest}")
-    for name in ("init", "mask"):
-        path = getattr(options, name)
-        if path is not None and not path.is_file():
-            raise UsageError(f"--{name} is {path}; there is no such file.")
-
-
-def _processing(options: argparse.Namespace) -> Any:
-    """The host's processing object for these options."""
-    from PIL import Image, ImageOps
-
-    from modules import processing, scripts, shared
-
-    common = {
-        "sd_model": shared.sd_model,
-        "prompt": options.prompt,
-        "negative_prompt": options.negative,
-        "width": options.width,
-        "height": options.height,
-        "steps": options.steps,
-        "cfg_scale": options.cfg,
-        "sampler_name": options.sampler,
-        "scheduler": options.scheduler,
-        "seed": options.seed,
-        "batch_size": options.batch_size,
-        "n_iter": options.batch_count,
-        "do_not_save_samples": True,
-        "do_not_save_grid": True,
-    }
-    if options.init is None:
-        runner = scripts.scripts_txt2img
-        hires: dict[str, Any] = {}
-        if options.hires_scale:
-            hires = {
-                "enable_hr": True,
-                "hr_scale": options.hires_scale,
-                "hr_second_pass_steps": options.hires_steps,
-                "hr_upscaler": options.hires_upscaler,
-                "hr_sampler_name": options.hires_sampler,
-                "denoising_strength": options.denoise,
-            }
-        p = processing.StableDiffusionProcessingTxt2Img(**common, **hires)
-    else:
-        runner = scripts.scripts_img2img
-        mask = Image.open(options.mask).convert("L") if options.mask else None
-        p = processing.StableDiffusionProcessingImg2Img(
-            **common,
-            init_images=[ImageOps.exif_transpose(Image.open(options.init))],
-            mask=mask,
-            denoising_strength=options.denoise,
-        )
-    p.scripts = runner
-    p.script_args = tuple(script_args(runner, options.script))
-    return p
 
 
 def _save(processed: Any, out: Path) -> list[Path]:
@@ -187,36 +79,76 @@ def _save(processed: Any, out: Path) -> list[Path]:
     return written
 
 
-def draw(options: argparse.Namespace) -> Any:
-    """What the host's `process_images` gives for these options of `render`.
+def _with_scripts(p: Any, options: argparse.Namespace) -> Any:
+    """The processing object with the always-on scripts of its tab, set as `--script` says."""
+    from modules import scripts
+
+    p.scripts = (
+        scripts.scripts_txt2img
+        if options.init is None and options.init_dir is None
+        else scripts.scripts_img2img
+    )
+    p.script_args = tuple(script_args(p.scripts, options.script))
+    return p
+
+
+def _drawn(options: argparse.Namespace, work: Callable[[Any], Any]) -> Any:
+    """What `work` makes of the processing object for these options.
 
     Raises:
-        UsageError, ValueError, OSError: they cannot be drawn; the text is one sentence.
+        UsageError, ValueError, OSError: it cannot be drawn; the text is one sentence.
     """
-    from modules import processing, shared
+    from modules import shared
 
-    _check(options)
-    p = _processing(options)
+    p = _with_scripts(processing_object(options), options)
     shared.state.begin(job="render")
     try:
         with closing(p):
-            return processing.process_images(p)
+            return work(p)
     finally:
         shared.state.end()
         shared.total_tqdm.clear()
 
 
+def draw(options: argparse.Namespace) -> Any:
+    """What the host's `process_images` gives for these options of `render`; raises as `_drawn`."""
+    from modules import processing
+
+    check(options)
+    return _drawn(options, processing.process_images)
+
+
+def draw_folder(options: argparse.Namespace) -> list[Path]:
+    """Every picture of `--init-dir` into `--out-dir`, under its own name; what was written. Raises as `_drawn`."""
+    from modules import img2img_batch
+
+    check(options)
+    before = _times(options.out_dir)
+    own_size = options.width is None and options.height is None
+
+    def work(p: Any) -> Any:
+        folders = str(options.init_dir), str(options.out_dir), options.mask_dir and str(options.mask_dir)
+        return img2img_batch.process_batch(p, *folders, p.script_args, to_scale=own_size)
+
+    if _drawn(options, work) is None:
+        raise UsageError(f"--init-dir is {options.init_dir}; nothing in it could be drawn.")
+    return sorted(path for path, time in _times(options.out_dir).items() if before.get(path) != time)
+
+
+def _times(folder: Path) -> dict[Path, int]:
+    """When each file was written last."""
+    return {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+
 def render(arguments: list[str]) -> int:
     """`python -m miniwebui render`: draw, save, say where. Exit status 2 for what cannot be drawn."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     webui.initialize(options.ckpt)
     try:
-        if not options.out.resolve().parent.is_dir():
-            raise UsageError(f"--out is {options.out}; there is no folder {options.out.resolve().parent}.")
-        processed = draw(options)
+        written = draw_folder(options) if options.init_dir else _save(draw(options), options.out)
     except (UsageError, ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
-    for path in _save(processed, options.out):
+    for path in written:
         print(f"Wrote {path}")
     return 0
