@@ -15,7 +15,16 @@ def initialize(checkpoint: str | None = None) -> None:
     if str(HERE) not in sys.path:
         sys.path.insert(0, str(HERE))
     from miniwebui import k_diffusion_import  # noqa: F401
-    from modules import gradio_extensons, modelloader, scripts, sd_models, sd_samplers, shared  # noqa: F401
+    from modules import (
+        extra_networks,
+        gradio_extensons,  # noqa: F401
+        modelloader,
+        script_callbacks,
+        scripts,
+        sd_models,
+        sd_samplers,
+        shared,
+    )
 
     if checkpoint is not None:
         shared.cmd_opts.ckpt = checkpoint
@@ -25,6 +34,8 @@ def initialize(checkpoint: str | None = None) -> None:
     scripts.load_scripts()
     scripts.scripts_txt2img.initialize_scripts(is_img2img=False)
     scripts.scripts_img2img.initialize_scripts(is_img2img=True)
+    extra_networks.initialize()
+    script_callbacks.before_ui_callback()
 
 
 def default_script_args(runner: Any) -> list[Any]:

@@ -69,7 +69,7 @@ else:
                 self._session.begin_pass(p, kwargs["x"], kwargs["noise"])
             except Exception as error:
                 self._end()
-                webui.fail_generation(p.sampler, ("sample", "sample_img2img"), error)
+                webui.fail_generation(p.sampler, webui.SAMPLING, error)
 
         def post_sample(self, p: Any, ps: Any, *args: Any) -> None:
             if self._session is not None:

@@ -19,10 +19,14 @@ def checkpoint(tmp_path_factory):
     from miniwebui.checkpoint_layout import Components, save_checkpoint
     from miniwebui.training.autoencoder import make_vae
     from miniwebui.training.denoiser import make_text_encoder, make_unet
+    from modules.sd_hijack import text_model_of
 
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("checkpoint") / "random.safetensors"
-    save_checkpoint(path, Components(make_unet(), make_vae(), make_text_encoder()), {})
+    text_encoder = make_text_encoder()
+    # The host's emphasis divides by the mean of what the encoder says, which without this bias is 0.
+    torch.nn.init.normal_(text_model_of(text_encoder).final_layer_norm.bias)
+    save_checkpoint(path, Components(make_unet(), make_vae(), text_encoder), {})
     return path
 
 

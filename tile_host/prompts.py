@@ -1,22 +1,24 @@
-"""Region prompts -> conditions for each row of a denoiser call, and the extra networks that act in a region only."""
+"""Region prompts -> conditions for each row of a denoiser call."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from modules import extra_networks, prompt_parser, sd_samplers, shared
+from tile_host.networks import RegionNetworks
 from tile_methods.fusing import Denoise
-from tile_methods.regions import DenoiseRegions
+from tile_methods.regions import MAIN, DenoiseRegions
 from tile_utils.settings import RegionSettings, SettingsError, region_label
 
 Row = Any
 """The text condition of one row: a tensor [tokens, channels], or a dict of tensors (SDXL)."""
+_PLACE = "\0"  # of the main prompt among its styles
 
 
 def check_prompts(regions: Sequence[tuple[int, RegionSettings]]) -> None:
@@ -35,52 +37,35 @@ def check_prompts(regions: Sequence[tuple[int, RegionSettings]]) -> None:
 class RegionPrompts:
     """The conditions of every region in one sampling pass; made anew when the host changes its checkpoint.
 
-    A region's prompt is the main prompt of each picture of the batch, a comma, and its own.
+    A region's prompt is the main prompt of each picture of the batch, a comma, and its own, styles around both.
     """
 
     def __init__(self, p: Any, regions: Sequence[RegionSettings]) -> None:
         self._p = p
         self._hires = bool(getattr(p, "is_hr_pass", False))
-        self._parsed = [
-            extra_networks.parse_prompts([region.prompt, region.neg_prompt]) for region in regions
-        ]
-        self._main = (p.hr_extra_network_data if self._hires else p.extra_network_data) or {}
-        self._model: Any = None
-        self._conds: list[tuple[Any, Any]] = []
+        parsed = [extra_networks.parse_prompts([region.prompt, region.neg_prompt]) for region in regions]
+        self._texts = [texts for texts, _ in parsed]
+        self._mentions = [mentions or {} for _, mentions in parsed]
+        self.networks = RegionNetworks(p, self._mentions)
+        self._checkpoint: Any = None
+        self._conds: dict[int, tuple[Any, Any]] = {}
         self._step: int | None = None
-        self._rows: list[list[Row]] = []
-
-    def key(self, index: int) -> str:
-        """Regions of one key use the same networks; empty: those of the main prompt."""
-        data = self._parsed[index][1] or {}
-        return repr(sorted((name, [param.items for param in params]) for name, params in data.items()))
-
-    @contextmanager
-    def networks(self, index: int) -> Iterator[None]:
-        """The region's networks are active together with the main prompt's; afterwards the main prompt's alone."""
-        own = self._parsed[index][1]
-        if not own or self._p.disable_extra_networks:
-            yield
-            return
-        both = {name: [*self._main.get(name, []), *own.get(name, [])] for name in {**self._main, **own}}
-        extra_networks.activate(self._p, both)
-        try:
-            yield
-        finally:
-            if self._main:
-                extra_networks.activate(self._p, self._main)
-            else:
-                extra_networks.deactivate(self._p, both)
+        self._rows: dict[int, list[Row]] = {}
 
     def rows(self, index: int, start: int, stop: int, step: int) -> list[Row]:
         """What a region's rows start ... stop of the denoiser call at `step` are told: first the conds, then the
-        unconds, in the host's order."""
-        if self._model is not shared.sd_model:
-            self._model, self._step = shared.sd_model, None
-            self._conds = [self._encode(number) for number in range(len(self._parsed))]
+        unconds, in the host's order. The region's networks are active."""
+        checkpoint = shared.sd_model.sd_checkpoint_info
+        if self._checkpoint is not checkpoint:
+            self._checkpoint, self._step = checkpoint, None
+            self._conds.clear()
         if self._step != step:
             self._step = step
-            self._rows = [self._rows_of(*conds, step) for conds in self._conds]
+            self._rows.clear()
+        if index not in self._rows:
+            if index not in self._conds:
+                self._conds[index] = self._encode(index)
+            self._rows[index] = self._rows_of(*self._conds[index], step)
         return self._rows[index][start:stop]
 
     @staticmethod
@@ -91,24 +76,31 @@ class RegionPrompts:
 
     def _encode(self, index: int) -> tuple[Any, Any]:
         """(conds, unconds) of a region for every picture of the batch, with schedules."""
-        p, (prompt, negative) = self._p, self._parsed[index][0]
+        p, (prompt, negative) = self._p, self._texts[index]
         prompts = p.hr_prompts if self._hires else p.prompts
         negatives = p.hr_negative_prompts if self._hires else p.negative_prompts
         steps, hires_steps = self._steps()
-        data = self._parsed[index][1]
         results = []
-        with self.networks(index):
-            for function, texts, own, is_negative in (
-                (prompt_parser.get_multicond_learned_conditioning, prompts, prompt, False),
-                (prompt_parser.get_learned_conditioning, negatives, negative, True),
-            ):
-                wanted = prompt_parser.SdConditioning(
-                    [joined(text, own) for text in texts], is_negative, p.width, p.height
+        for function, texts, own, is_negative in (
+            (prompt_parser.get_multicond_learned_conditioning, prompts, prompt, False),
+            (prompt_parser.get_learned_conditioning, negatives, negative, True),
+        ):
+            joined = [with_own(text, own, partial(self._styled, is_negative)) for text in texts]
+            wanted = prompt_parser.SdConditioning(joined, is_negative, p.width, p.height)
+            results.append(
+                p.get_conds_with_caching(
+                    function, wanted, steps, [[None, None]], self._mentions[index], hires_steps
                 )
-                results.append(
-                    p.get_conds_with_caching(function, wanted, steps, [[None, None]], data, hires_steps)
-                )
+            )
         return results[0], results[1]
+
+    def _styled(self, is_negative: bool, text: str) -> str:
+        """What the host makes of a prompt by the generation's styles."""
+        if is_negative:
+            return shared.prompt_styles.apply_negative_styles_to_prompt(text, self._p.styles)
+        return extra_networks.parse_prompt(shared.prompt_styles.apply_styles_to_prompt(text, self._p.styles))[
+            0
+        ]
 
     def _steps(self) -> tuple[int, int | None]:
         """Denoiser calls that schedules are spread over: (first pass, hires pass if this is it)."""
@@ -132,25 +124,29 @@ class RowPlan:
         self._step: int | None = None
         self._cursor = 0
 
-    def next_rows(self, denoise: Denoise, count: int) -> DenoiseRegions:
-        """For the next call, of `count` rows: how crops of regions are denoised with their own text."""
+    def next_rows(self, denoise: Denoise, count: int) -> tuple[Denoise, DenoiseRegions]:
+        """For the next call, of `count` rows: how tiles are denoised, and crops of regions with their own text."""
         step = self._cfg_denoiser.step
         if step != self._step:
             self._step, self._cursor = step, 0
         start, stop = self._cursor, self._cursor + count
         self._cursor = stop
 
+        def denoise_tiles(x: Tensor, sigma: Tensor, cond: Any) -> Tensor:
+            self._prompts.networks.use(MAIN)
+            return denoise(x, sigma, cond)
+
         def denoise_regions(regions: Sequence[int], x: Tensor, sigma: Tensor, cond: Any) -> Tensor:
+            self._prompts.networks.use(self._prompts.networks.keys[regions[0]])
             rows = [row for index in regions for row in self._prompts.rows(index, start, stop, step)]
             out = torch.empty_like(x)
-            with self._prompts.networks(regions[0]):
-                for length in dict.fromkeys(map(tokens, rows)):
-                    picks = [i for i, row in enumerate(rows) if tokens(row) == length]
-                    part = with_text(rows_of(cond, picks, len(rows)), [rows[i] for i in picks])
-                    out[picks] = denoise(x[picks], sigma[picks], part).to(out)
+            for length in dict.fromkeys(map(tokens, rows)):
+                picks = [i for i, row in enumerate(rows) if tokens(row) == length]
+                part = with_text(rows_of(cond, picks, len(rows)), [rows[i] for i in picks])
+                out[picks] = denoise(x[picks], sigma[picks], part).to(out)
             return out
 
-        return denoise_regions
+        return denoise_tiles, denoise_regions
 
 
 def rows_of(cond: Any, picks: Sequence[int], rows: int) -> Any:
@@ -164,9 +160,20 @@ def rows_of(cond: Any, picks: Sequence[int], rows: int) -> Any:
     return cond
 
 
-def joined(main: str, own: str) -> str:
-    """The main prompt, a comma, and the region's own; either may be empty."""
-    return ", ".join(text for text in (main, own) if text.strip())
+def with_own(text: str, own: str, styled: Callable[[str], str]) -> str:
+    """The main prompt, a comma, and the region's own, either may be empty; styles stay around both.
+
+    Args:
+        text: what the host made of the main prompt, and scripts (wildcards) of that.
+        styled: the host's styles: a prompt -> the prompt with its styles.
+    """
+    before, _, after = styled(_PLACE).partition(_PLACE)
+    main = text[len(before) : len(text) - len(after)]
+    if text == styled(""):
+        return styled(own) if own.strip() else text
+    if before + main + after != text:  # a script has rewritten the styles too
+        before, main, after = "", text, ""
+    return before + ", ".join(part for part in (main, own) if part.strip()) + after
 
 
 def _split(conds: Any) -> list[Row]:

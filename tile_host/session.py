@@ -106,6 +106,7 @@ class TiledDiffusionSession:
         self._log_grid(name, width, height, grid, batches, len(regions))
         self._add_noise(p, regions, noise)
         self._hook(p.sampler.model_wrap_cfg, fuse, batches)
+        self._pass.enter_context(webui.followed(p.sampler, webui.SAMPLING, self.end_pass))
 
     def _regions_on(self, width: int, height: int) -> list[tuple[int, RegionSettings, Box]]:
         """(index, settings, latent box) of the regions that are drawn on this canvas."""
@@ -126,7 +127,9 @@ class TiledDiffusionSession:
             return tiles.fuse, len(tiles.batches)
         prompts = RegionPrompts(p, [region for _, region, _ in placed])
         regions = [
-            Region(box, region.blend_mode == "Foreground", region.feather_ratio, prompts.key(number))
+            Region(
+                box, region.blend_mode == "Foreground", region.feather_ratio, prompts.networks.keys[number]
+            )
             for number, (_, region, box) in enumerate(placed)
         ]
         fuser = RegionFuser(
@@ -135,11 +138,12 @@ class TiledDiffusionSession:
         if not settings.draw_background and fuser.tiles.batches:
             logger.info("What no background region covers is drawn with the main prompt.")
         plan = RowPlan(p.sampler.model_wrap_cfg, prompts)
+        self._pass.enter_context(prompts.networks.restored())
 
         def fuse(
             denoise: Denoise, x: Tensor, sigma: Tensor, cond: Any, after_batch: Callable[[], None]
         ) -> Tensor:
-            return fuser.fuse(denoise, plan.next_rows(denoise, x.shape[0]), x, sigma, cond, after_batch)
+            return fuser.fuse(*plan.next_rows(denoise, x.shape[0]), x, sigma, cond, after_batch)
 
         return fuse, fuser.batches
 

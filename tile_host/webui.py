@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, NoReturn
 
 from torch import Tensor
@@ -16,6 +16,8 @@ from tile_utils import patching
 
 DenoiserCall = Callable[[Callable[..., Tensor], Tensor, Tensor, Any], Tensor]
 """`call(model, x, sigma, cond)`, which replaces `model(x, sigma, cond=cond)`"""
+SAMPLING = ("sample", "sample_img2img")
+"""The methods of the host's sampler that go through the steps of a pass."""
 
 
 class _HookedModel:
@@ -71,6 +73,25 @@ def fail_generation(owner: Any, methods: tuple[str, ...], error: Exception) -> N
 
     for method in methods:
         setattr(owner, method, fail)
+
+
+@contextmanager
+def followed(owner: Any, methods: tuple[str, ...], after: Callable[[], None]) -> Iterator[None]:
+    """Call `after` whenever one of these methods of `owner` has ended, by an error too."""
+
+    def with_end(method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return method(*args, **kwargs)
+            finally:
+                after()
+
+        return call
+
+    with ExitStack() as patches:
+        for method in methods:
+            patches.enter_context(patching.attribute(owner, method, with_end(getattr(owner, method))))
+        yield
 
 
 def seeded_noise(seed: int, shape: tuple[int, ...], like: Tensor) -> Tensor:

@@ -3,7 +3,6 @@ are laid over it."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,8 @@ from tile_utils.conditioning import tile_conditioning
 from tile_utils.geometry import Box, Grid, split_evenly
 from tile_utils.weights import feather_mask
 
+MAIN: Hashable = ""
+"""The key of regions that use the tiles' networks."""
 DenoiseRegions = Callable[[Sequence[int], Tensor, Tensor, Any], Tensor]
 """`denoise(regions, x, sigma, cond)`: like `Denoise` on crops of several regions, given by their number, one below the
 other; `cond` is the canvas' own, cropped."""
@@ -23,12 +24,13 @@ other; `cond` is the canvas' own, cropped."""
 
 @dataclass(frozen=True)
 class Region:
-    """A box on the canvas. Regions of one `key` may be denoised together (they use the same networks)."""
+    """A box on the canvas. Regions of one `key` may be denoised together: they use the same networks, those with `MAIN`
+    the tiles' own."""
 
     box: Box
     foreground: bool = False
     feather: float = 0.0
-    key: Hashable = None
+    key: Hashable = MAIN
 
 
 class RegionFuser:
@@ -74,12 +76,12 @@ class RegionFuser:
             if not regions[index].foreground:
                 self._total[regions[index].box.slices] += self._weights[index]
         self._total[self._total == 0] = 1  # behind opaque foreground
-        self.region_batches = self._batches(drawn, batch_size)
+        self._groups = self._groups_of(drawn, batch_size)
 
     @property
     def batches(self) -> int:
         """Model calls of one denoiser call."""
-        return len(self.tiles.batches) + len(self.region_batches)
+        return len(self.tiles.batches) + sum(map(len, self._groups.values()))
 
     @staticmethod
     def _weights_of(region: Region, method: str, device: torch.device) -> Tensor:
@@ -87,14 +89,17 @@ class RegionFuser:
             return feather_mask(region.box.w, region.box.h, region.feather, device)
         return WEIGHTINGS[method](region.box.w, region.box.h, device)
 
-    def _batches(self, drawn: Sequence[int], batch_size: int) -> list[Sequence[int]]:
-        """Regions of one size and one key together."""
-        alike = defaultdict(list)
+    def _groups_of(self, drawn: Sequence[int], batch_size: int) -> dict[Hashable, list[Sequence[int]]]:
+        """Batches of regions of one size, by key; that of the tiles is the first."""
+        alike: dict[Hashable, dict[tuple[int, int], list[int]]] = {MAIN: {}}
         for index in drawn:
             region = self._regions[index]
-            alike[region.key, region.box.w, region.box.h].append(index)
-        groups = sorted(alike.items(), key=lambda item: str(item[0][0]))  # as few switches as there are keys
-        return [batch for _, indices in groups for batch in split_evenly(indices, batch_size)]
+            sizes = alike.setdefault(region.key, {})
+            sizes.setdefault((region.box.w, region.box.h), []).append(index)
+        return {
+            key: [batch for indices in sizes.values() for batch in split_evenly(indices, batch_size)]
+            for key, sizes in alike.items()
+        }
 
     def fuse(
         self,
@@ -109,18 +114,21 @@ class RegionFuser:
         rows = x.shape[0]
         background = torch.zeros_like(x, dtype=torch.float32)
         foreground = torch.zeros_like(background)
-        self.tiles.add_to(background, denoise, x, sigma, cond, after_batch)
-        for batch in self.region_batches:
-            boxes = [self._regions[index].box for index in batch]
-            crops = torch.cat([x[(..., *box.slices)] for box in boxes])
-            cropped = tile_conditioning(cond, boxes, self.tiles.canvas, rows)
-            out = denoise_regions(batch, crops, sigma.repeat(len(boxes)), cropped)
-            for index, box, part in zip(batch, boxes, out.split(rows)):
-                if self._regions[index].foreground:
-                    foreground[(..., *box.slices)] += part
-                else:
-                    background[(..., *box.slices)] += part * self._weights[index]
-            after_batch()
+        for key, batches in self._groups.items():
+            if key == MAIN:
+                self.tiles.add_to(background, denoise, x, sigma, cond, after_batch)
+            for batch in batches:
+                boxes = [self._regions[index].box for index in batch]
+                crops = torch.cat([x[(..., *box.slices)] for box in boxes])
+                cropped = tile_conditioning(cond, boxes, self.tiles.canvas, rows)
+                out = denoise_regions(batch, crops, sigma.repeat(len(boxes)), cropped)
+                for index, box, part in zip(batch, boxes, out.split(rows)):
+                    if self._regions[index].foreground:
+                        foreground[(..., *box.slices)] += part
+                    else:
+                        background[(..., *box.slices)] += part * self._weights[index]
+                after_batch()
+        self._groups = dict(reversed(self._groups.items()))  # the next call goes on with the networks in use
         background /= self._total
         foreground /= self._foregrounds
         return background.lerp_(foreground, self._mask).to(x.dtype)

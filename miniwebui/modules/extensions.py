@@ -8,7 +8,7 @@ import sys
 from argparse import ArgumentParser
 from dataclasses import dataclass
 
-from modules.paths_internal import script_path
+from modules.paths_internal import extensions_builtin_dir, script_path
 
 
 @dataclass
@@ -18,7 +18,7 @@ class Extension:
     name: str
     path: str
     enabled: bool = True
-    is_builtin = False
+    is_builtin: bool = False
 
     @property
     def canonical_name(self) -> str:
@@ -37,10 +37,10 @@ extensions: list[Extension] = []
 def find_extension(filename: str) -> Extension | None:
     """The extension that a file belongs to; the WebUI's own files lie in an extension's folder, but are none's."""
     path = os.path.realpath(filename)
-    if path.startswith(os.path.realpath(script_path) + os.sep):
-        return None
+    own = path.startswith(os.path.realpath(script_path) + os.sep)
     for extension in extensions:
-        if path.startswith(os.path.realpath(extension.path) + os.sep):
+        inside = path.startswith(os.path.realpath(extension.path) + os.sep)
+        if inside and (extension.is_builtin or not own):
             return extension
     return None
 
@@ -50,8 +50,10 @@ def active() -> list[Extension]:
 
 
 def list_extensions(more: list[str] = ()) -> None:
-    """Find the extensions: ours beside the mini WebUI, then `more` folders."""
+    """Find the extensions: the built-in ones, the one that the mini WebUI lies in, then `more` folders."""
     extensions.clear()
+    for name in sorted(os.listdir(extensions_builtin_dir)):
+        extensions.append(Extension(name, os.path.join(extensions_builtin_dir, name), is_builtin=True))
     for path in (os.path.dirname(script_path), *more):
         extensions.append(Extension(os.path.basename(os.path.abspath(path)), os.path.abspath(path)))
 

@@ -3,7 +3,7 @@
 import hashlib
 import os
 
-_known: dict[tuple[str, float, int], str] = {}
+_known: dict[tuple[str, float, int, bool], str] = {}
 
 
 def calculate_sha256(filename: str) -> str:
@@ -14,10 +14,21 @@ def calculate_sha256(filename: str) -> str:
     return digest.hexdigest()
 
 
+def addnet_hash_safetensors(b) -> str:
+    """kohya's hash of an open safetensors file: the tensors without the header, which training notes change."""
+    header_size = int.from_bytes(b.read(8), "little")
+    b.seek(8 + header_size)
+    return hashlib.sha256(b.read()).hexdigest()
+
+
 def sha256(filename: str, title: str, use_addnet_hash: bool = False) -> str:
-    """The file's SHA-256, read again only when the file has changed. `title` is the WebUI's cache key."""
+    """The SHA-256 of a file, or kohya's hash, read again only when it has changed. `title`: the WebUI's cache key."""
     stat = os.stat(filename)
-    key = (os.path.abspath(filename), stat.st_mtime, stat.st_size)
+    key = (os.path.abspath(filename), stat.st_mtime, stat.st_size, use_addnet_hash)
     if key not in _known:
-        _known[key] = calculate_sha256(filename)
+        if use_addnet_hash:
+            with open(filename, "rb") as file:
+                _known[key] = addnet_hash_safetensors(file)
+        else:
+            _known[key] = calculate_sha256(filename)
     return _known[key]

@@ -3,6 +3,7 @@
 from modules.paths_internal import (  # noqa: F401
     data_path,
     default_sd_model_file,
+    extensions_builtin_dir,
     extensions_dir,
     models_path,
     script_path,

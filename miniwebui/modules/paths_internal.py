@@ -8,5 +8,6 @@ data_path = script_path
 models_path = os.path.join(data_path, "models")
 default_sd_model_file = os.path.join(models_path, "Stable-diffusion", "demo.safetensors")
 sd_default_config = ""
+extensions_builtin_dir = os.path.join(script_path, "extensions-builtin")
 extensions_dir = os.path.join(data_path, "extensions")
 default_output_dir = os.path.join(data_path, "outputs")

@@ -258,7 +258,6 @@ def _shown(image: Any) -> Any:
 def create_ui() -> gr.Blocks:
     """The whole page."""
     script_callbacks.ui_settings_callback()
-    script_callbacks.before_ui_callback()
     look = {"css": _css(), "theme": gr.themes.Default(**LOCAL_FONTS)}
     with gr.Blocks(title="Mini WebUI", analytics_enabled=False, **look) as page, gr.Tabs(elem_id="tabs"):
         for name in ("txt2img", "img2img"):

@@ -1,0 +1,96 @@
+"""Extra networks (LoRA and their like) that act in a region only, switched as seldom as possible."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from modules import devices, errors, extra_networks, sd_hijack
+from tile_methods.regions import MAIN
+from tile_utils import patching
+
+Mentions = Mapping[str, list[Any]]
+"""What a prompt mentions: the network's name -> its ExtraNetworkParams."""
+
+
+def _key(mentions: Mentions) -> str:
+    return repr(
+        sorted((name, [param.items for param in params]) for name, params in mentions.items() if params)
+    )
+
+
+class RegionNetworks:
+    """The networks of one sampling pass: those of the main prompt, and for each region these with its own.
+
+    Regions of one key have the same networks. A network that a region mentions replaces the main prompt's mention of
+    the same network, so that its weight may differ, or be 0.
+    """
+
+    def __init__(self, p: Any, owns: Sequence[Mentions]) -> None:
+        self._p = p
+        hires = getattr(p, "is_hr_pass", False)
+        main: Mentions = (p.hr_extra_network_data if hires else p.extra_network_data) or {}
+        self._sets: dict[Hashable, Mentions] = {MAIN: main}
+        self.keys: list[Hashable] = []
+        for own in owns:
+            both = self._together(main, own)
+            key = MAIN if p.disable_extra_networks or _key(both) == _key(main) else _key(both)
+            self._sets.setdefault(key, both)
+            self.keys.append(key)
+        self._active: Hashable = MAIN  # None: not known
+
+    @staticmethod
+    def _together(main: Mentions, own: Mentions) -> Mentions:
+        both = {name: list(params) for name, params in main.items()}
+        for name, params in own.items():
+            mentioned = [param.items[:1] for param in params]
+            kept = [param for param in both.get(name, []) if param.items[:1] not in mentioned]
+            both[name] = [*kept, *params]
+        return both
+
+    def use(self, key: Hashable) -> None:
+        """Make the networks of `key` the active ones; only those that differ are told.
+
+        The host's own `activate` would call every script's hook again at every step.
+        """
+        if key == self._active:
+            return
+        wanted = extra_networks.lookup_extra_networks(self._sets[key])
+        known = [self._sets[self._active]] if self._active is not None else list(self._sets.values())
+        before = {
+            n: params for each in known for n, params in extra_networks.lookup_extra_networks(each).items()
+        }
+        prompts = self._p.all_prompts
+        for network in {**before, **wanted}:
+            mentions = wanted.get(network, [])
+            if self._active is not None and mentions == before.get(network, []):
+                continue
+            try:
+                with devices.autocast():
+                    network.activate(self._p, mentions)
+            except Exception as error:  # as the host does it
+                errors.display(error, f"activating extra network {network.name} with arguments {mentions}")
+        self._p.all_prompts = prompts  # the host's option for one more LoRA adds it at every activation
+        for comment in sd_hijack.model_hijack.comments:
+            self._p.comment(comment)
+        self._active = key
+
+    @contextmanager
+    def restored(self) -> Iterator[None]:
+        """Afterwards, and whenever the host encodes its prompts anew (the refiner), the main prompt's are active."""
+        if len(self._sets) == 1:
+            yield
+            return
+        setup_conds: Callable[[], None] = self._p.setup_conds
+
+        def with_main() -> None:
+            self._active = None  # loading the refiner may have switched all off
+            self.use(MAIN)
+            setup_conds()
+
+        with patching.attribute(self._p, "setup_conds", with_main):
+            try:
+                yield
+            finally:
+                self.use(MAIN)
