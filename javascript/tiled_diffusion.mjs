@@ -2,7 +2,7 @@
 
 import { letterbox } from './lib/geometry.mjs';
 import * as page from './lib/gradio_bridge.mjs';
-import { RegionEditor } from './lib/region_editor.mjs';
+import { RegionEditor, colour } from './lib/region_editor.mjs';
 
 const LOOK_AGAIN = 150; // ms; the server may set fields, which tells nobody
 const BLANK = { fill: '#8b9099', line: '#a3a8b1', cells: 8 };
@@ -10,11 +10,24 @@ const BLANK = { fill: '#8b9099', line: '#a3a8b1', cells: 8 };
 class TabCanvas {
     constructor(tab) {
         this.tab = tab;
+        this.opened = null; // the row that a selection opened
         this.editor = new RegionEditor({
             change: (index, box) => page.writeBox(tab, index, box),
             switchOn: (index) => page.switchRegion(tab, index, true),
             switchOff: (index) => page.switchRegion(tab, index, false),
+            select: (index) => this.openRow(index),
+            edit: (index) => {
+                this.openRow(index);
+                page.focusPrompt(tab, index);
+            },
         });
+    }
+
+    /** The selected region's fields are open; the row of the one before closes again. */
+    openRow(index) {
+        if (this.opened !== null && this.opened !== index) page.openRow(this.tab, this.opened, false);
+        if (index !== null) page.openRow(this.tab, index, true);
+        this.opened = index;
     }
 
     /** Put the boxes where the picture is now, as the fields say. */
@@ -35,8 +48,9 @@ class TabCanvas {
         const place = letterbox(natural, inner);
         this.editor.layOver({ ...place, left: place.left + inner.left - outer.left, top: place.top + inner.top - outer.top });
         if (this.editor.drag) return; // the pointer leads
-        const scale = page.scaleOf(this.tab);
-        this.editor.show(page.readRegions(this.tab), { width: natural.width * scale, height: natural.height * scale });
+        const regions = page.readRegions(this.tab);
+        this.editor.show(regions, page.canvasSize(this.tab, natural));
+        regions.forEach(({ enable, prompt }, index) => page.markRow(this.tab, index, colour(index), enable ? prompt : ''));
     }
 }
 

@@ -40,7 +40,7 @@ class RegionControls:
         label = "Create txt2img canvas" if self._tab == "t2i" else "From img2img"
         create = gr.Button(label, elem_id=f"MD-create-canvas-{self._tab}", size="sm")
         reference = gr.Image(
-            label="Reference image: drag on it to draw a region",
+            label="Reference image: drag to draw a region, Shift+drag over another one",
             elem_id=f"MD-bbox-ref-{self._tab}",
             elem_classes=["md-reference"],
             image_mode="RGB",

@@ -30,8 +30,8 @@ FLAGS = [
 
 
 @contextmanager
-def running_page(checkpoint: Path) -> Iterator[str]:
-    """The address of a page that draws with `checkpoint`; it is stopped afterwards."""
+def running_page(checkpoint: Path, *flags: str) -> Iterator[str]:
+    """The address of a page that draws with `checkpoint`, started with more `flags`; it is stopped afterwards."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -40,7 +40,7 @@ def running_page(checkpoint: Path) -> Iterator[str]:
     environment = {**os.environ, "GRADIO_ANALYTICS_ENABLED": "False"}
     with tempfile.TemporaryFile("w+") as log:
         server = subprocess.Popen(
-            [*command, "--ckpt", str(checkpoint)],
+            [*command, "--ckpt", str(checkpoint), *flags],
             stdout=log,
             stderr=subprocess.STDOUT,
             env=environment,

@@ -17,15 +17,18 @@ function type(field, value) {
     field.dispatchEvent(new Event('change', { bubbles: true }));
 }
 
+const promptField = (tab, index) => find(`#MD-${tab}-${index + 1}-prompt textarea, #MD-${tab}-${index + 1}-prompt input`);
+const row = (tab, index) => find(`#MD-${tab}-${index + 1}-region`);
 const enableBox = (tab, index) => find(`#MD-bbox-${tab}-${index + 1}-enable input`);
 
-/** All regions of a tab as the fields say: [{ enable, x, y, w, h, prompt }]. */
+/** All regions of a tab as the fields say: [{ enable, x, y, w, h, prompt, foreground }]. */
 export function readRegions(tab) {
     const regions = [];
     for (let box; (box = enableBox(tab, regions.length));) {
         const id = `MD-${tab}-${regions.length + 1}`;
         const [x, y, w, h] = FIELDS.map((name) => number(`${id}-${name}`));
-        regions.push({ enable: box.checked, x, y, w, h, prompt: find(`#${id}-prompt textarea, #${id}-prompt input`)?.value ?? '' });
+        const foreground = find(`#${id}-blend-mode input`)?.value === 'Foreground';
+        regions.push({ enable: box.checked, x, y, w, h, prompt: promptField(tab, regions.length)?.value ?? '', foreground });
     }
     return regions;
 }
@@ -34,9 +37,32 @@ export function writeBox(tab, index, box) {
     for (const name of FIELDS) type(numberField(`MD-${tab}-${index + 1}-${name}`), box[name]);
 }
 
-export function switchRegion(tab, index, on) {
-    const box = enableBox(tab, index);
+function tick(box, on) {
     if (box && box.checked !== on) box.click();
+}
+
+/** Switch a region on or off; with the first one that is on, regions as such. */
+export function switchRegion(tab, index, on) {
+    tick(enableBox(tab, index), on);
+    if (on) tick(find(`#MD-${tab}-enable-bbox-control input`), true);
+}
+
+/** Open or close the row with a region's fields. */
+export function openRow(tab, index, open) {
+    const label = row(tab, index)?.querySelector('.label-wrap');
+    if (label && label.classList.contains('open') !== open) label.click();
+}
+
+export function focusPrompt(tab, index) {
+    promptField(tab, index)?.focus();
+}
+
+/** Give a region's row the colour of its box, and its prompt beside the number. */
+export function markRow(tab, index, colour, text) {
+    const label = row(tab, index)?.querySelector('.label-wrap > span:first-child');
+    if (!label) return;
+    label.style.setProperty('--md-colour', colour);
+    if (label.dataset.mdPrompt !== text) label.dataset.mdPrompt = text;
 }
 
 /** The reference image and the element around it, when an image is there and to be seen. */
@@ -61,8 +87,11 @@ export function img2imgInput() {
     return find('#img2img_image img')?.src ?? null;
 }
 
-/** How many times larger than its reference a tab's picture is drawn. */
-export function scaleOf(tab) {
+/** The size of the canvas that the boxes are fractions of, in pixels; `natural` is the reference image's. */
+export function canvasSize(tab, natural) {
     const upscaler = find(`#MD-${tab}-upscaler-index input`)?.value ?? 'None';
-    return tab === 'i2i' && upscaler !== 'None' ? number('MD-i2i-upscaler-factor') || 1 : 1;
+    if (tab === 't2i' || upscaler === 'None') return pageSize(tab);
+    const { width, height } = find('#MD-i2i-keep-input-size input')?.checked ? natural : pageSize(tab);
+    const scale = number('MD-i2i-upscaler-factor') || 1;
+    return { width: width * scale, height: height * scale };
 }

@@ -3,20 +3,29 @@
 import { fromCorners, longestSide, move, resize, visible } from './geometry.mjs';
 
 const HANDLES = ['n', 'e', 's', 'w', 'ne', 'se', 'sw', 'nw'];
-const NUDGE = 0.005;
+const NUDGE = 8; // pixels of the canvas: one of the latent
 const SMALLEST = 0.01; // a drag shorter than this is a click
 const LARGE_SIDE = 1280; // pixels; more than this is slow and blurs what a model knows
+const LARGE = `Larger than ${LARGE_SIDE} pixels a side: slow, and more than most models know`;
 
-const colour = (index) => `hsl(${(index * 137.5) % 360} 85% 50%)`;
+export const colour = (index) => `hsl(${(index * 137.5 + 210) % 360} 85% 50%)`;
+
+function element(tag, className, parent) {
+    const made = document.createElement(tag);
+    made.className = className;
+    parent.append(made);
+    return made;
+}
 
 export class RegionEditor {
     /**
      * @param {object} events
-     *   change(index, box): a box was drawn, moved or resized; switchOn(index), switchOff(index).
+     *   change(index, box): a box was drawn, moved or resized; switchOn(index), switchOff(index);
+     *   select(index or null); edit(index): the person wants to write the region's prompt.
      */
     constructor(events) {
         this.events = events;
-        this.regions = []; // { enable, x, y, w, h, prompt }
+        this.regions = []; // { enable, x, y, w, h, prompt, foreground }
         this.canvas = { width: 1, height: 1 };
         this.selected = null;
         this.drag = null;
@@ -25,10 +34,13 @@ export class RegionEditor {
         this.root.className = 'md-regions';
         this.root.tabIndex = 0;
         this.root.setAttribute('role', 'application');
-        this.root.setAttribute('aria-label', 'Regions. Drag to draw one; arrow keys move the selected one.');
+        this.root.setAttribute('aria-label', 'Regions. Drag to draw one; number keys select, arrow keys move, Enter edits.');
+        this.hint = element('p', 'md-hint', this.root);
+        this.hint.textContent = 'Drag here to draw a region';
         this.root.addEventListener('pointerdown', (event) => this.begin(event));
         this.root.addEventListener('pointermove', (event) => this.follow(event));
-        for (const name of ['pointerup', 'pointercancel']) this.root.addEventListener(name, () => this.end());
+        for (const name of ['pointerup', 'pointercancel']) this.root.addEventListener(name, (event) => this.end(event));
+        this.root.addEventListener('dblclick', () => this.selected !== null && this.events.edit(this.selected));
         this.root.addEventListener('keydown', (event) => this.key(event));
     }
 
@@ -41,7 +53,10 @@ export class RegionEditor {
     show(regions, canvas) {
         this.regions = regions;
         this.canvas = canvas;
+        if (this.selected !== null && !regions[this.selected]?.enable) this.selected = null;
         regions.forEach((region, index) => this.showBox(region, index));
+        this.hint.hidden = regions.some((region) => region.enable);
+        this.root.classList.toggle('md-full', regions.every((region) => region.enable));
     }
 
     showBox(region, index) {
@@ -53,35 +68,33 @@ export class RegionEditor {
         for (const [side, value] of [['left', shown.x], ['top', shown.y], ['width', shown.w], ['height', shown.h]]) {
             box.style[side] = `${100 * value}%`;
         }
+        box.style.zIndex = 1000 - Math.round(999 * shown.w * shown.h); // a small one can be reached in a large one
         const large = longestSide(shown, this.canvas) > LARGE_SIDE;
-        const label = `${index + 1}${region.prompt ? ` ${region.prompt}` : ''}`;
-        box.firstChild.textContent = large ? `⚠ ${label}` : label;
-        box.title = large ? `Larger than ${LARGE_SIDE} pixels: slow, and more than most models know` : '';
+        const [label, size] = box.children;
+        label.textContent = `${large ? '⚠ ' : ''}${index + 1}${region.prompt ? ` ${region.prompt}` : ''}`;
+        size.textContent = `${Math.round(shown.w * this.canvas.width)} × ${Math.round(shown.h * this.canvas.height)}`;
+        box.title = large ? LARGE : '';
+        box.classList.toggle('md-large', large);
+        box.classList.toggle('md-foreground', Boolean(region.foreground));
         box.classList.toggle('md-selected', index === this.selected);
     }
 
     makeBox(index) {
-        const box = document.createElement('div');
-        box.className = 'md-region';
+        const box = element('div', 'md-region', this.root);
         box.dataset.index = index;
         box.style.setProperty('--md-colour', colour(index));
-        const label = document.createElement('span');
-        label.className = 'md-label';
-        box.append(label);
-        for (const handle of HANDLES) {
-            const grip = document.createElement('i');
-            grip.className = `md-grip md-${handle}`;
-            grip.dataset.handle = handle;
-            box.append(grip);
-        }
+        element('span', 'md-label', box);
+        element('span', 'md-size', box);
+        for (const handle of HANDLES) element('i', `md-grip md-${handle}`, box).dataset.handle = handle;
         this.boxes[index] = box;
-        this.root.append(box);
         return box;
     }
 
     select(index) {
+        if (index === this.selected) return;
         this.selected = index;
         this.show(this.regions, this.canvas);
+        this.events.select(index);
     }
 
     /** A pointer's place as fractions of the picture. */
@@ -91,20 +104,21 @@ export class RegionEditor {
     }
 
     begin(event) {
-        if (event.button !== 0) return;
-        const box = event.target.closest('.md-region');
+        if (event.button !== 0 || this.drag) return;
+        const box = event.shiftKey ? null : event.target.closest('.md-region');
         const index = box ? Number(box.dataset.index) : this.regions.findIndex((region) => !region.enable);
         event.preventDefault(); // no picture is dragged, no text selected
         this.root.focus({ preventScroll: true });
-        this.root.setPointerCapture(event.pointerId);
+        this.select(box ? index : null);
         if (index < 0) return;
+        this.root.setPointerCapture(event.pointerId);
         const { x, y, w, h } = this.regions[index];
-        this.drag = { index, from: this.at(event), box: { x, y, w, h }, handle: event.target.dataset.handle, drawn: !box };
-        if (box) this.select(index);
+        const { pointerId, target } = event;
+        this.drag = { pointerId, index, from: this.at(event), box: { x, y, w, h }, handle: target.dataset.handle, drawn: !box };
     }
 
     follow(event) {
-        if (!this.drag) return;
+        if (this.drag?.pointerId !== event.pointerId) return;
         const { index, from, box, handle, drawn } = this.drag;
         const to = this.at(event);
         const [dx, dy] = [to.x - from.x, to.y - from.y];
@@ -112,28 +126,38 @@ export class RegionEditor {
             const made = fromCorners(from.x, from.y, to.x, to.y);
             if (made.w < SMALLEST || made.h < SMALLEST) return;
             if (!this.regions[index].enable) this.events.switchOn(index);
-            this.selected = index;
             this.set(index, made);
+            this.select(index);
         } else {
             this.set(index, handle ? resize(box, handle, dx, dy) : move(visible(box) ?? box, dx, dy));
         }
     }
 
-    end() {
-        if (this.drag?.drawn && !this.regions[this.drag.index].enable) this.select(null); // a click beside the boxes
-        this.drag = null;
+    end(event) {
+        if (this.drag?.pointerId === event.pointerId) this.drag = null;
     }
 
     key(event) {
-        const index = this.selected;
-        const step = event.shiftKey ? 10 * NUDGE : NUDGE;
-        const moves = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] };
-        if (index === null || !this.regions[index]?.enable) return;
-        if (event.key in moves) this.set(index, move(this.regions[index], ...moves[event.key]));
-        else if (event.key === 'Delete') this.events.switchOff(index);
-        else if (event.key === 'Escape') this.select(null);
-        else return;
-        event.preventDefault();
+        if (event.ctrlKey || event.metaKey || event.altKey) return;
+        const named = Number(event.key) - 1; // 1 selects the first
+        if (this.regions[named]?.enable) {
+            this.select(named);
+            event.preventDefault();
+        } else if (this.selected !== null && this.keyOn(this.selected, event)) {
+            event.preventDefault();
+        }
+    }
+
+    /** A key for the selected region; true if it meant something. */
+    keyOn(index, { key, shiftKey }) {
+        const [dx, dy] = [this.canvas.width, this.canvas.height].map((side) => (NUDGE * (shiftKey ? 8 : 1)) / side);
+        const moves = { ArrowLeft: [-dx, 0], ArrowRight: [dx, 0], ArrowUp: [0, -dy], ArrowDown: [0, dy] };
+        if (key in moves) this.set(index, move(this.regions[index], ...moves[key]));
+        else if (key === 'Delete' || key === 'Backspace') this.events.switchOff(index);
+        else if (key === 'Escape') this.select(null);
+        else if (key === 'Enter') this.events.edit(index);
+        else return false;
+        return true;
     }
 
     set(index, { x, y, w, h }) {
