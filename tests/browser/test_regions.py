@@ -8,7 +8,6 @@ from playwright.sync_api import expect
 
 from tools.page import chromium, open_accordion, running_page, set_number
 
-
 HOST = {"t2i": "txt2img", "i2i": "img2img"}
 MOST = 16  # regions
 PATIENCE = 120_000  # ms; the machine may be busy
