@@ -2,7 +2,7 @@
 
 import { letterbox } from './lib/geometry.mjs';
 import * as page from './lib/gradio_bridge.mjs';
-import { RegionEditor, colour } from './lib/region_editor.mjs';
+import { RegionEditor } from './lib/region_editor.mjs';
 
 const LOOK_AGAIN = 150; // ms; the server may set fields, which tells nobody
 const BLANK = { fill: '#8b9099', line: '#a3a8b1', cells: 8 };
@@ -49,8 +49,9 @@ class TabCanvas {
         this.editor.layOver({ ...place, left: place.left + inner.left - outer.left, top: place.top + inner.top - outer.top });
         if (this.editor.drag) return; // the pointer leads
         const regions = page.readRegions(this.tab);
+        this.editor.colours = page.chosenColours();
         this.editor.show(regions, page.canvasSize(this.tab, natural));
-        regions.forEach(({ enable, prompt }, index) => page.markRow(this.tab, index, colour(index), enable ? prompt : ''));
+        regions.forEach(({ enable, prompt }, index) => page.markRow(this.tab, index, this.editor.colour(index), enable ? prompt : ''));
     }
 }
 

@@ -82,6 +82,12 @@ export function pageSize(tab) {
     return { width: number(`${host}_width`), height: number(`${host}_height`) };
 }
 
+/** The regions' colours on the settings page, those that are some. */
+export function chosenColours() {
+    const text = (typeof opts === 'object' && opts.tiled_diffusion_region_colours) || '';
+    return text.split(/\s+/).filter((word) => CSS.supports('color', word));
+}
+
 /** The picture that img2img starts from, as a data URL, or null. */
 export function img2imgInput() {
     return find('#img2img_image img')?.src ?? null;

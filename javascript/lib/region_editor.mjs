@@ -8,7 +8,7 @@ const SMALLEST = 0.01; // a drag shorter than this is a click
 const LARGE_SIDE = 1280; // pixels; more than this is slow and blurs what a model knows
 const LARGE = `Larger than ${LARGE_SIDE} pixels a side: slow, and more than most models know`;
 
-export const colour = (index) => `hsl(${(index * 137.5 + 210) % 360} 85% 50%)`;
+const colourOf = (index) => `hsl(${(index * 137.5 + 210) % 360} 85% 50%)`;
 
 function element(tag, className, parent) {
     const made = document.createElement(tag);
@@ -27,6 +27,7 @@ export class RegionEditor {
         this.events = events;
         this.regions = []; // { enable, x, y, w, h, prompt, foreground }
         this.canvas = { width: 1, height: 1 };
+        this.colours = []; // chosen by the person; the rest is made up
         this.selected = null;
         this.drag = null;
         this.boxes = [];
@@ -59,6 +60,10 @@ export class RegionEditor {
         this.root.classList.toggle('md-full', regions.every((region) => region.enable));
     }
 
+    colour(index) {
+        return this.colours[index] ?? colourOf(index);
+    }
+
     showBox(region, index) {
         const shown = region.enable ? visible(region) : null;
         const box = this.boxes[index] ?? (shown && this.makeBox(index));
@@ -68,6 +73,7 @@ export class RegionEditor {
         for (const [side, value] of [['left', shown.x], ['top', shown.y], ['width', shown.w], ['height', shown.h]]) {
             box.style[side] = `${100 * value}%`;
         }
+        box.style.setProperty('--md-colour', this.colour(index));
         box.style.zIndex = 1000 - Math.round(999 * shown.w * shown.h); // a small one can be reached in a large one
         const large = longestSide(shown, this.canvas) > LARGE_SIDE;
         const [label, size] = box.children;
@@ -82,7 +88,6 @@ export class RegionEditor {
     makeBox(index) {
         const box = element('div', 'md-region', this.root);
         box.dataset.index = index;
-        box.style.setProperty('--md-colour', colour(index));
         element('span', 'md-label', box);
         element('span', 'md-size', box);
         for (const handle of HANDLES) element('i', `md-grip md-${handle}`, box).dataset.handle = handle;
