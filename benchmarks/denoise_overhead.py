@@ -2,9 +2,9 @@
 
 .venv/bin/python benchmarks/denoise_overhead.py [--checkpoint FILE] [--rounds 15]     (from the repository's root)
 
-First the time of a tiled denoiser call over that of the bare UNet calls on the same batches; then a whole picture
-beside `diffusers`' StableDiffusionPanoramaPipeline on the same weights, tiles, batches, sampler and steps. Both are
-timed in turns in one run; the median of the ratios counts, since machines are noisy.
+First the time of a tiled denoiser call, without and with four regions, over that of the bare UNet calls on the same
+batches; then a whole picture beside `diffusers`' StableDiffusionPanoramaPipeline on the same weights, tiles, batches,
+sampler and steps. Both are timed in turns in one run; the median of the ratios counts, since machines are noisy.
 """
 
 from __future__ import annotations
@@ -27,9 +27,16 @@ from miniwebui import render, webui  # noqa: E402
 from miniwebui.checkpoint_layout import load_checkpoint  # noqa: E402
 from miniwebui.clip_tokenizer import clip_tokenizer  # noqa: E402
 from tile_methods.fusing import WEIGHTINGS, TileFuser  # noqa: E402
-from tile_utils.geometry import make_grid  # noqa: E402
+from tile_methods.regions import Region, RegionFuser  # noqa: E402
+from tile_utils.geometry import Box, make_grid  # noqa: E402
 
 CANVAS_W, CANVAS_H, TILE, OVERLAP, BATCH, ROWS = 256, 32, 32, 16, 4, 2
+REGIONS = (
+    Region(Box(0, 0, 64, CANVAS_H)),
+    Region(Box(64, 0, 64, CANVAS_H)),
+    Region(Box(140, 4, 24, 24), foreground=True, feather=0.2),
+    Region(Box(200, 4, 24, 24), foreground=True, feather=0.2),
+)
 PROMPT, STEPS = "city skyline, night", 6
 DEMO = ROOT / "miniwebui/models/Stable-diffusion/demo.safetensors"
 
@@ -41,37 +48,52 @@ def seconds(run: Callable[[], object]) -> float:
 
 
 def compare_calls(checkpoint: Path, rounds: int) -> None:
-    """Tiled denoiser calls and the bare calls of the same batches."""
+    """Tiled denoiser calls, without and with regions, and the bare calls of the same batches."""
+    from tile_host.prompts import with_text
+
     unet = load_checkpoint(checkpoint).unet
     context = torch.randn(ROWS, 77, unet.config.cross_attention_dim)
     x, sigma = torch.randn(ROWS, 4, CANVAS_H, CANVAS_W), torch.full((ROWS,), 500.0)
+    cond = {"c_crossattn": [context], "c_concat": [torch.zeros(ROWS, 5, 1, 1)]}
+    texts = torch.randn(len(REGIONS), ROWS, *context.shape[1:])
 
     def denoise(x, sigma, cond):
         return unet(x, sigma, cond["c_crossattn"][0]).sample
 
-    cond = {"c_crossattn": [context], "c_concat": [torch.zeros(ROWS, 5, 1, 1)]}
+    def denoise_regions(denoise, numbers, x, sigma, cond):
+        return denoise(x, sigma, with_text(cond, [row for number in numbers for row in texts[number]]))
+
+    grid = make_grid(CANVAS_W, CANVAS_H, TILE, TILE, OVERLAP)
     for method in WEIGHTINGS:
-        fuser = TileFuser(make_grid(CANVAS_W, CANVAS_H, TILE, TILE, OVERLAP), method, BATCH, x.device)
-        inputs = [
-            (
-                torch.randn(ROWS * len(boxes), 4, TILE, TILE),
-                sigma.repeat(len(boxes)),
-                {"c_crossattn": [context.repeat(len(boxes), 1, 1)]},
-            )
-            for boxes in fuser.batches
-        ]
+        fuser = TileFuser(grid, method, BATCH, x.device)
+        with_regions = RegionFuser(grid, REGIONS, method, BATCH, x.device, draw_background=True)
 
-        def bare(inputs=inputs):
-            for batch in inputs:
-                denoise(*batch)
-
-        def tiled(fuser=fuser):
+        def tiled(denoise, fuser=fuser):
             fuser.fuse(denoise, x, sigma, cond)
 
-        bare(), tiled()  # warm up
-        times = [(seconds(bare), seconds(tiled)) for _ in range(rounds)]
-        ratio = statistics.median(tiled_time / bare_time for bare_time, tiled_time in times)
-        print(f"{method}: {len(fuser.batches)} batches, tiled / bare = {ratio:.3f}", flush=True)
+        def regional(denoise, fuser=with_regions):
+            fuser.fuse(denoise, functools.partial(denoise_regions, denoise), x, sigma, cond)
+
+        for label, run in ((method, tiled), (f"{method}, {len(REGIONS)} regions", regional)):
+            compare_call(label, run, denoise, rounds)
+
+
+def compare_call(label: str, run: Callable[..., object], denoise: Callable[..., object], rounds: int) -> None:
+    """One way to fuse, `run(denoise)`, beside the calls that it makes."""
+    calls = []
+
+    def noted(*call):
+        calls.append(call)
+        return denoise(*call)
+
+    def bare():
+        for call in calls:
+            denoise(*call)
+
+    run(noted), bare()  # warm up
+    times = [(seconds(bare), seconds(lambda: run(denoise))) for _ in range(rounds)]
+    ratio = statistics.median(time / bare_time for bare_time, time in times)
+    print(f"{label}: {len(calls)} batches, tiled / bare = {ratio:.3f}", flush=True)
 
 
 def panorama_pipeline(checkpoint: Path) -> Callable[[], object]:
@@ -106,7 +128,6 @@ def our_picture() -> Callable[[], object]:
 
 
 def compare_pictures(checkpoint: Path, rounds: int) -> None:
-    webui.initialize(str(checkpoint))
     theirs, ours = panorama_pipeline(checkpoint), our_picture()
     theirs(), ours()  # warm up
     times = [(seconds(theirs), seconds(ours)) for _ in range(rounds)]
@@ -124,6 +145,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, default=DEMO)
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
+    webui.initialize(str(options.checkpoint))
     compare_calls(options.checkpoint, options.rounds)
     compare_pictures(options.checkpoint, max(3, options.rounds // 5))
 
