@@ -12,6 +12,7 @@ if reason := capabilities.problem():
     logging.getLogger("Tiled Diffusion").error("%s", reason)
 else:
     from tile_host import arguments, options, ui, webui, xyz
+    from tile_host.noise_inversion import InversionCache
     from tile_host.session import INFOTEXT_KEY, TiledDiffusionSession
     from tile_utils.settings import TiledDiffusionSettings, from_dict, to_args
 
@@ -27,6 +28,7 @@ else:
 
         def __init__(self) -> None:
             self._session: TiledDiffusionSession | None = None
+            self._inversions = InversionCache()
 
         def title(self) -> str:
             return "Tiled Diffusion"
@@ -56,7 +58,7 @@ else:
                 settings = arguments.settings_of(TiledDiffusionSettings, p, args, self._tab)
                 if settings is None:
                     return
-                self._session = TiledDiffusionSession(settings)
+                self._session = TiledDiffusionSession(settings, self._inversions)
                 self._session.begin(p, self.is_img2img)
             except Exception as error:
                 self._end()
@@ -66,7 +68,7 @@ else:
             if self._session is None:
                 return
             try:
-                self._session.begin_pass(p, kwargs["x"], kwargs["noise"])
+                self._session.begin_pass(p, kwargs["x"], kwargs["noise"], kwargs["c"])
             except Exception as error:
                 self._end()
                 webui.fail_generation(p.sampler, webui.SAMPLING, error)

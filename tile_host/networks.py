@@ -14,7 +14,8 @@ Mentions = Mapping[str, list[Any]]
 """What a prompt mentions: the network's name -> its ExtraNetworkParams."""
 
 
-def _key(mentions: Mentions) -> str:
+def networks_key(mentions: Mentions) -> str:
+    """Prompts of one key use the same networks."""
     return repr(
         sorted((name, [param.items for param in params]) for name, params in mentions.items() if params)
     )
@@ -35,7 +36,11 @@ class RegionNetworks:
         self.keys: list[Hashable] = []
         for own in owns:
             both = self._together(main, own)
-            key = MAIN if p.disable_extra_networks or _key(both) == _key(main) else _key(both)
+            key = (
+                MAIN
+                if p.disable_extra_networks or networks_key(both) == networks_key(main)
+                else networks_key(both)
+            )
             self._sets.setdefault(key, both)
             self.keys.append(key)
         self._active: Hashable = MAIN  # None: not known

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -34,6 +35,16 @@ def check_prompts(regions: Sequence[tuple[int, RegionSettings]]) -> None:
                 )
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Which rows of a denoiser step a model call is about: `start` ... `stop`, at a `step` of the prompts' schedules,
+    which may lie between two."""
+
+    step: float
+    start: int
+    stop: int
+
+
 class RegionPrompts:
     """The conditions of every region in one sampling pass; made anew when the host changes its checkpoint.
 
@@ -49,27 +60,27 @@ class RegionPrompts:
         self.networks = RegionNetworks(p, self._mentions)
         self._checkpoint: Any = None
         self._conds: dict[int, tuple[Any, Any]] = {}
-        self._step: int | None = None
+        self._step: float | None = None
         self._rows: dict[int, list[Row]] = {}
 
-    def rows(self, index: int, start: int, stop: int, step: int) -> list[Row]:
-        """What a region's rows start ... stop of the denoiser call at `step` are told: first the conds, then the
-        unconds, in the host's order. The region's networks are active."""
+    def rows(self, index: int, rows: Rows) -> list[Row]:
+        """What a region's rows of a denoiser step are told: first the conds, then the unconds, in the host's order. The
+        region's networks are active."""
         checkpoint = shared.sd_model.sd_checkpoint_info
         if self._checkpoint is not checkpoint:
             self._checkpoint, self._step = checkpoint, None
             self._conds.clear()
-        if self._step != step:
-            self._step = step
+        if self._step != rows.step:
+            self._step = rows.step
             self._rows.clear()
         if index not in self._rows:
             if index not in self._conds:
                 self._conds[index] = self._encode(index)
-            self._rows[index] = self._rows_of(*self._conds[index], step)
-        return self._rows[index][start:stop]
+            self._rows[index] = self._rows_of(*self._conds[index], rows.step)
+        return self._rows[index][rows.start : rows.stop]
 
     @staticmethod
-    def _rows_of(cond: Any, uncond: Any, step: int) -> list[Row]:
+    def _rows_of(cond: Any, uncond: Any, step: float) -> list[Row]:
         _, conds = prompt_parser.reconstruct_multicond_batch(cond, step)
         unconds = prompt_parser.reconstruct_cond_batch(uncond, step)
         return [*_split(conds), *_split(unconds)]
@@ -119,34 +130,39 @@ class RowPlan:
     always in one order: every call goes on where the last one of its step ended.
     """
 
-    def __init__(self, cfg_denoiser: Any, prompts: RegionPrompts) -> None:
-        self._cfg_denoiser, self._prompts = cfg_denoiser, prompts
+    def __init__(self, cfg_denoiser: Any) -> None:
+        self._cfg_denoiser = cfg_denoiser
         self._step: int | None = None
         self._cursor = 0
 
-    def next_rows(self, denoise: Denoise, count: int) -> tuple[Denoise, DenoiseRegions]:
-        """For the next call, of `count` rows: how tiles are denoised, and crops of regions with their own text."""
+    def next_rows(self, count: int) -> Rows:
+        """The next call, of `count` rows."""
         step = self._cfg_denoiser.step
         if step != self._step:
             self._step, self._cursor = step, 0
-        start, stop = self._cursor, self._cursor + count
-        self._cursor = stop
+        start = self._cursor
+        self._cursor += count
+        return Rows(step, start, self._cursor)
 
-        def denoise_tiles(x: Tensor, sigma: Tensor, cond: Any) -> Tensor:
-            self._prompts.networks.use(MAIN)
-            return denoise(x, sigma, cond)
 
-        def denoise_regions(regions: Sequence[int], x: Tensor, sigma: Tensor, cond: Any) -> Tensor:
-            self._prompts.networks.use(self._prompts.networks.keys[regions[0]])
-            rows = [row for index in regions for row in self._prompts.rows(index, start, stop, step)]
-            out = torch.empty_like(x)
-            for length in dict.fromkeys(map(tokens, rows)):
-                picks = [i for i, row in enumerate(rows) if tokens(row) == length]
-                part = with_text(rows_of(cond, picks, len(rows)), [rows[i] for i in picks])
-                out[picks] = denoise(x[picks], sigma[picks], part).to(out)
-            return out
+def denoisers(denoise: Denoise, prompts: RegionPrompts, rows: Rows) -> tuple[Denoise, DenoiseRegions]:
+    """In a call about `rows`: how tiles are denoised, and crops of regions with their own text."""
 
-        return denoise_tiles, denoise_regions
+    def denoise_tiles(x: Tensor, sigma: Tensor, cond: Any) -> Tensor:
+        prompts.networks.use(MAIN)
+        return denoise(x, sigma, cond)
+
+    def denoise_regions(regions: Sequence[int], x: Tensor, sigma: Tensor, cond: Any) -> Tensor:
+        prompts.networks.use(prompts.networks.keys[regions[0]])
+        texts = [text for index in regions for text in prompts.rows(index, rows)]
+        out = torch.empty_like(x)
+        for length in dict.fromkeys(map(tokens, texts)):
+            picks = [i for i, text in enumerate(texts) if tokens(text) == length]
+            part = with_text(rows_of(cond, picks, len(texts)), [texts[i] for i in picks])
+            out[picks] = denoise(x[picks], sigma[picks], part).to(out)
+        return out
+
+    return denoise_tiles, denoise_regions
 
 
 def rows_of(cond: Any, picks: Sequence[int], rows: int) -> Any:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from tile_host import webui
-from tile_host.prompts import RegionPrompts, RowPlan, check_prompts
+from tile_host.canvas import Canvas, PlacedRegion
+from tile_host.noise_inversion import InversionCache, NoiseInversion
+from tile_host.prompts import check_prompts
 from tile_host.upscaling import prepared_input
-from tile_methods.fusing import Denoise, TileFuser
-from tile_methods.regions import Region, RegionFuser, add_noise
+from tile_methods.fusing import Denoise
+from tile_methods.regions import add_noise
 from tile_utils import patching
-from tile_utils.geometry import Box, Grid, make_grid, region_box
+from tile_utils.geometry import Grid, make_grid, region_box
 from tile_utils.infotext import to_infotext
 from tile_utils.settings import RegionSettings, SettingsError, TiledDiffusionSettings
 
@@ -28,15 +28,15 @@ OPT_F = 8
 """Pixels of the image per latent pixel."""
 last_region_seeds: dict[int, int] = {}
 """Seeds of the regions (by index) in the last picture, for the page's button that uses them again."""
-Fuse = Callable[[Denoise, Tensor, Tensor, Any, Callable[[], None]], Tensor]
-"""`fuse(denoise, x, sigma, cond, after_batch)`: the prediction for the whole canvas"""
 
 
 class TiledDiffusionSession:
     """Holds the patches of one generation; `close` undoes them in every case."""
 
-    def __init__(self, settings: TiledDiffusionSettings) -> None:
+    def __init__(self, settings: TiledDiffusionSettings, inversions: InversionCache) -> None:
         self.settings = settings
+        self._inversions = inversions
+        self._inversion: NoiseInversion | None = None
         self._generation = ExitStack()  # the input and the image size
         self._pass = ExitStack()  # the denoiser of the current sampling pass
         self._active: list[tuple[int, RegionSettings]] = []  # regions that are switched on
@@ -53,6 +53,9 @@ class TiledDiffusionSession:
         check_prompts(self._active)
         if is_img2img:
             self._generation.enter_context(prepared_input(p, self.settings))
+            if self.settings.noise_inverse:
+                self._inversion = NoiseInversion(self.settings, self._inversions)
+                self._generation.enter_context(self._inversion.sampler(p))
         elif self.settings.overwrite_size:
             self._overwrite_size(p)
         self._seeds = {i: region.seed if region.seed >= 0 else webui.new_seed() for i, region in self._active}
@@ -78,37 +81,31 @@ class TiledDiffusionSession:
             regions[number] = replace(regions[number], seed=self._seeds[number] + (index or 0))
         return to_infotext(replace(self.settings, regions=tuple(regions)))
 
-    def begin_pass(self, p: Any, x: Tensor, noise: Tensor) -> None:
+    def begin_pass(self, p: Any, x: Tensor, noise: Tensor, conds: Any) -> None:
         """Before each sampling: hook the pass' denoiser if its canvas needs more than one tile, or has regions.
 
         Args:
             p: the host's processing object, with its sampler.
             x: the latent about to be sampled, [B, C, H, W].
-            noise: the noise it will be given, of the same shape; regions put their own into it.
+            noise: the noise it will be given, of the same shape; regions and noise inversion put their own into it.
+            conds: the host's conditions of the positive prompts.
         """
         self.end_pass()
         settings = self.settings
         height, width = x.shape[-2:]
         grid = make_grid(width, height, settings.tile_width, settings.tile_height, settings.overlap)
-        name = "hires pass" if getattr(p, "is_hr_pass", False) else "pass"
         regions = self._regions_on(width, height)
-        if len(grid.boxes) == 1 and not regions:
-            logger.info(
-                "%s not tiled: one tile of %dx%d covers the canvas of %dx%d (latent).",
-                name.capitalize(),
-                settings.tile_width,
-                settings.tile_height,
-                width,
-                height,
-            )
-            return
-        fuse, batches = self._fuser(p, grid, regions, x.device)
-        self._log_grid(name, width, height, grid, batches, len(regions))
+        canvas = Canvas(p, settings, grid, regions, x.device)
+        self._log("hires pass" if getattr(p, "is_hr_pass", False) else "pass", grid, canvas, len(regions))
+        self._pass.enter_context(canvas.networks_restored())
         self._add_noise(p, regions, noise)
-        self._hook(p.sampler.model_wrap_cfg, fuse, batches)
+        if self._inversion is not None:
+            self._inversion.replace(p, x, noise, conds, canvas)
+        if not canvas.whole:
+            self._hook(p.sampler.model_wrap_cfg, canvas)
         self._pass.enter_context(webui.followed(p.sampler, webui.SAMPLING, self.end_pass))
 
-    def _regions_on(self, width: int, height: int) -> list[tuple[int, RegionSettings, Box]]:
+    def _regions_on(self, width: int, height: int) -> list[PlacedRegion]:
         """(index, settings, latent box) of the regions that are drawn on this canvas."""
         placed = []
         for index, region in self._active:
@@ -117,37 +114,7 @@ class TiledDiffusionSession:
                 placed.append((index, region, box))
         return placed
 
-    def _fuser(
-        self, p: Any, grid: Grid, placed: list[tuple[int, RegionSettings, Box]], device: torch.device
-    ) -> tuple[Fuse, int]:
-        """What replaces a denoiser call, and the model calls that it makes."""
-        settings = self.settings
-        if not placed:
-            tiles = TileFuser(grid, settings.method, settings.tile_batch_size, device)
-            return tiles.fuse, len(tiles.batches)
-        prompts = RegionPrompts(p, [region for _, region, _ in placed])
-        regions = [
-            Region(
-                box, region.blend_mode == "Foreground", region.feather_ratio, prompts.networks.keys[number]
-            )
-            for number, (_, region, box) in enumerate(placed)
-        ]
-        fuser = RegionFuser(
-            grid, regions, settings.method, settings.tile_batch_size, device, settings.draw_background
-        )
-        if not settings.draw_background and fuser.tiles.batches:
-            logger.info("What no background region covers is drawn with the main prompt.")
-        plan = RowPlan(p.sampler.model_wrap_cfg, prompts)
-        self._pass.enter_context(prompts.networks.restored())
-
-        def fuse(
-            denoise: Denoise, x: Tensor, sigma: Tensor, cond: Any, after_batch: Callable[[], None]
-        ) -> Tensor:
-            return fuser.fuse(*plan.next_rows(denoise, x.shape[0]), x, sigma, cond, after_batch)
-
-        return fuse, fuser.batches
-
-    def _add_noise(self, p: Any, placed: list[tuple[int, RegionSettings, Box]], noise: Tensor) -> None:
+    def _add_noise(self, p: Any, placed: list[PlacedRegion], noise: Tensor) -> None:
         """Give regions the noise of their own seeds; picture i of the generation has seed + i."""
         if not placed:
             return
@@ -159,7 +126,18 @@ class TiledDiffusionSession:
             ]
             add_noise(noise[row], [box for _, _, box in placed], own)
 
-    def _log_grid(self, name: str, width: int, height: int, grid: Grid, batches: int, regions: int) -> None:
+    def _log(self, name: str, grid: Grid, canvas: Canvas, regions: int) -> None:
+        height, width = grid.canvas
+        if canvas.whole:
+            logger.info(
+                "%s not tiled: one tile of %dx%d covers the canvas of %dx%d (latent).",
+                name.capitalize(),
+                self.settings.tile_width,
+                self.settings.tile_height,
+                width,
+                height,
+            )
+            return
         logger.info(
             "%s: canvas %dx%d (latent), %dx%d tiles of %dx%d, overlap %d, %d regions, %d batches a step, %s.",
             name.capitalize(),
@@ -171,11 +149,12 @@ class TiledDiffusionSession:
             grid.tile_h,
             grid.overlap,
             regions,
-            batches,
+            canvas.batches,
             self.settings.method,
         )
 
-    def _hook(self, cfg_denoiser: Any, fuse: Fuse, batches: int) -> None:
+    def _hook(self, cfg_denoiser: Any, canvas: Canvas) -> None:
+        batches = canvas.batches
         progress = self._pass.enter_context(
             tqdm(
                 desc="Tiled Diffusion",
@@ -196,7 +175,7 @@ class TiledDiffusionSession:
                 progress.update(max(0, cfg_denoiser.step * batches + done - progress.n))
                 webui.stop_if_interrupted()
 
-            return fuse(denoise, x, sigma, cond, after_batch)
+            return canvas.denoise(denoise, x, sigma, cond, after_batch)
 
         self._pass.enter_context(webui.hooked_denoiser(cfg_denoiser, call))
 

@@ -103,6 +103,7 @@ class TiledDiffusionPanel(Panel):
             self._size_controls()
         else:
             self._input_controls()
+            self._inversion_controls()
         with gr.Accordion("Region Prompt Control", open=False, elem_id=f"MD-{self.tab}-regions"):
             with gr.Row(variant="compact"):
                 self._add("enable_bbox_control")
@@ -140,6 +141,16 @@ class TiledDiffusionPanel(Panel):
         with gr.Row(variant="compact"):
             self._add("upscaler_name", choices=upscaler_names())
             self._add("scale_factor")
+
+    def _inversion_controls(self) -> None:
+        with gr.Accordion("Noise Inversion", open=False, elem_id=f"MD-{self.tab}-noise-inversion"):
+            with gr.Row(variant="compact"):
+                self._add("noise_inverse")
+                self._add("noise_inverse_steps")
+            for names in (("retouch",), ("renoise_strength", "renoise_kernel")):
+                with gr.Row(variant="compact"):
+                    for name in names:
+                        self._add(f"noise_inverse_{name}")
 
 
 class TiledVAEPanel(Panel):

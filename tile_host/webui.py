@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, NoReturn
 
+import torch
 from torch import Tensor
 
 from modules import devices, rng, shared
@@ -102,6 +103,37 @@ def seeded_noise(seed: int, shape: tuple[int, ...], like: Tensor) -> Tensor:
 def progress_hidden() -> bool:
     """Has the user asked for no progress bars in the console?"""
     return bool(shared.cmd_opts.disable_console_progressbars)
+
+
+def report_steps(name: str, done: int, steps: int) -> None:
+    """Tell the page how far a part of the work is that is no sampling."""
+    state = shared.state
+    state.sampling_step, state.sampling_steps = done, steps
+    state.textinfo = f"{name}: step {done} of {steps}"
+
+
+def report_nothing() -> None:
+    """What `report_steps` told is over; the sampling that follows counts its own steps, and its previews anew."""
+    shared.state.textinfo = None
+    shared.state.sampling_step = shared.state.current_image_sampling_step = 0
+
+
+def condition(text: Any, image: Tensor) -> dict[str, Any]:
+    """The `cond` of a denoiser call as the host builds it.
+
+    Args:
+        text: condition of the prompt, [rows, tokens, channels] or a dict of tensors (SDXL).
+        image: conditioning by a picture, [rows, ...].
+    """
+    if getattr(shared.sd_model.model, "conditioning_key", None) == "crossattn-adm":  # unCLIP
+        return {"c_crossattn": [text], "c_adm": image}
+    return {**(text if isinstance(text, dict) else {"c_crossattn": [text]}), "c_concat": [image]}
+
+
+def noise_between(latent: Tensor, noisy: Tensor, sigma: Tensor) -> Tensor:
+    """The noise that the host would have to add to `latent` at noise level `sigma` to get `noisy`."""
+    add = getattr(shared.sd_model, "add_noise_to_latent", None)  # SD3 fades the latent out
+    return (noisy - (latent if add is None else add(latent, torch.zeros_like(latent), sigma))) / sigma
 
 
 def new_seed() -> int:
