@@ -35,7 +35,7 @@ def ideal_model(x, t, cond):
     sigmas = ((1 - model.alphas_cumprod) / model.alphas_cumprod).sqrt()
     sigma = float(np.exp(np.interp(float(t[0]), np.arange(1000), sigmas.log().numpy())))
     signal = 1 / (1 + sigma**2) ** 0.5
-    mean = 0.2 * cond["c_crossattn"][0][..., 0].mean(1).view(-1, 1, 1, 1)
+    mean = 0.02 * cond["c_crossattn"][0][..., 0].mean(1).view(-1, 1, 1, 1)
     x0 = mean + (x / signal - mean) / (1 + sigma**2)
     eps = (x / signal - x0) / sigma
     return eps if model.parameterization == "eps" else signal * (eps - sigma * x0)
