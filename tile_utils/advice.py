@@ -1,0 +1,149 @@
+"""What the chosen sizes mean for a picture, in words, and sizes that suit it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+from tile_utils.geometry import MIN_STRIDE, Grid, make_grid, split_evenly
+
+OPT_F = 8
+"""Pixels of the image per latent pixel."""
+STEP = 16
+"""Tiles' sides are multiples of this many latent pixels."""
+SMALLEST_TILE, LARGEST_TILE = 32, 256
+LARGEST_BATCH = 8
+BYTES_PER_LATENT_PIXEL = 96 * 1024
+"""Memory that a UNet works in, for each latent pixel of a row, at half precision; SD 1.x and SDXL need 75 to 90 KiB."""
+ROWS = 2
+"""Rows per tile: cond and uncond."""
+USABLE = 0.8
+"""Part of the free memory to plan with."""
+LOW_DENOISE = 0.5
+"""Below this an img2img keeps its composition, and seams do not show."""
+MULTI = "MultiDiffusion"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of Tiled Diffusion, latent."""
+
+    tile_width: int
+    tile_height: int
+    overlap: int
+    tile_batch_size: int
+    method: str
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One sampling pass: its name, its picture's size in pixels, its steps, how much of the noise it starts from."""
+
+    name: str
+    width: int
+    height: int
+    steps: int
+    denoise: float = 1.0
+
+    def grid(self, sizes: Sizes) -> Grid:
+        width, height = (max(1, side // OPT_F) for side in (self.width, self.height))
+        return make_grid(width, height, sizes.tile_width, sizes.tile_height, sizes.overlap)
+
+
+def work(drawn: Pass, sizes: Sizes) -> int:
+    """Latent pixels that the UNet sees in one pass of one picture, over all tiles and steps."""
+    grid = drawn.grid(sizes)
+    return len(grid.boxes) * grid.tile_w * grid.tile_h * drawn.steps
+
+
+def describe(drawn: Pass, sizes: Sizes, pictures: int = 1, pace: float | None = None) -> str:
+    """One line: grid, batches, work, and the time if `pace` is known (seconds per latent pixel and step)."""
+    grid = drawn.grid(sizes)
+    count = len(grid.boxes)
+    place = f"{drawn.name}, {drawn.width}×{drawn.height} pixels"
+    if count == 1:
+        return f"{place}: one tile covers it, so nothing is tiled."
+    batches = len(split_evenly(grid.boxes, sizes.tile_batch_size))
+    line = (
+        f"{place}: {grid.cols}×{grid.rows} tiles of {grid.tile_w * OPT_F}×{grid.tile_h * OPT_F}, "
+        f"{batches} {'batch' if batches == 1 else 'batches'} a step, {count} times the work of one tile"
+    )
+    if pace is None:
+        return f"{line}."
+    return f"{line}; about {_duration(work(drawn, sizes) * pictures * pace)} at the last picture's speed."
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 1:
+        return "a second"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def warnings(drawn: Pass, sizes: Sizes, native: int | None = None) -> Iterator[str]:
+    """What is a poor choice for this pass; `native` is the latent side of the pictures the model was trained on."""
+    grid = drawn.grid(sizes)
+    sides = [side for side, count in ((grid.tile_w, grid.cols), (grid.tile_h, grid.rows)) if count > 1]
+    if not sides:
+        return
+    side = max(sides)  # the one that needs the most overlap
+    if sizes.overlap > min(sizes.tile_width, sizes.tile_height) - MIN_STRIDE:
+        yield f"Overlap {sizes.overlap} leaves no step from tile to tile; {grid.overlap} is used."
+    elif sizes.method == MULTI and grid.overlap * 2 < side and drawn.denoise > LOW_DENOISE:
+        yield f"MultiDiffusion with less than half a tile of overlap ({side // 2}) shows seams."
+    elif grid.overlap * 4 > side * 3 or (sizes.method != MULTI and grid.overlap * 2 > side):
+        yield f"Overlap above {side * (3 if sizes.method == MULTI else 2) // 4} costs time and gains nothing."
+    if native is None:
+        return
+    pixels = native * OPT_F
+    if sqrt(grid.tile_w * grid.tile_h) < 0.74 * native:
+        yield f"Tiles are smaller than the {pixels}×{pixels} pixels this model knows: it repeats its subject in each."
+    elif sqrt(grid.tile_w * grid.tile_h) > 2 * native:
+        yield f"Tiles are more than twice the {pixels}×{pixels} pixels this model knows: bodies and horizons double."
+
+
+def recommend(
+    passes: Sequence[Pass], method: str, native: int | None, free: int | None, row_cost: float = 1.0
+) -> Sizes:
+    """Sizes that suit the largest pass and `free` MiB of device memory (None: no device that tells).
+
+    The tile is 1.5 times the model's side where it fits, as few tiles as that gives; its batch fills the memory.
+
+    Args:
+        row_cost: memory relative to half precision.
+    """
+    largest = max(passes, key=lambda drawn: drawn.width * drawn.height)
+    pixel = BYTES_PER_LATENT_PIXEL * ROWS * row_cost
+    budget = None if free is None else free * 2**20 * USABLE / pixel
+    side = _multiple((native or 64) * 1.5)
+    while budget is not None and side > SMALLEST_TILE and side * side > budget:
+        side -= STEP
+    width, height = (
+        min(side, _multiple(-(-size // OPT_F), up=True)) for size in (largest.width, largest.height)
+    )
+    overlap = min(width, height) * (3 if method == MULTI else 2) // 4 // 4 * 4
+    alone = Sizes(width, height, overlap, 1, method)
+    tiles = len(largest.grid(alone).boxes)
+    fitting = 4 if budget is None else int(budget // (width * height))
+    return Sizes(width, height, overlap, max(1, min(fitting, tiles, LARGEST_BATCH)), method)
+
+
+def _multiple(side: float, up: bool = False) -> int:
+    rounded = -int(-side // STEP) if up else round(side / STEP)
+    return max(STEP, min(LARGEST_TILE, rounded * STEP))
+
+
+def explain(sizes: Sizes, free: int | None) -> str:
+    """A sentence for the user about recommended sizes, with units."""
+    memory = (
+        "without a GPU to ask for its memory" if free is None else f"for {free / 1024:.1f} GiB of free memory"
+    )
+    return (
+        f"Recommended {memory}: tiles of {sizes.tile_width}×{sizes.tile_height} latent pixels "
+        f"({sizes.tile_width * OPT_F}×{sizes.tile_height * OPT_F} image pixels), overlap {sizes.overlap}, "
+        f"{sizes.tile_batch_size} at a time."
+    )
