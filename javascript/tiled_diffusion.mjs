@@ -2,6 +2,7 @@
 
 import { letterbox } from './lib/geometry.mjs';
 import * as page from './lib/gradio_bridge.mjs';
+import { PagePlan } from './lib/page_plan.mjs';
 import { RegionEditor } from './lib/region_editor.mjs';
 
 const LOOK_AGAIN = 150; // ms; the server may set fields, which tells nobody
@@ -11,6 +12,7 @@ class TabCanvas {
     constructor(tab) {
         this.tab = tab;
         this.opened = null; // the row that a selection opened
+        this.plan = new PagePlan(tab);
         this.editor = new RegionEditor({
             change: (index, box) => page.writeBox(tab, index, box),
             switchOn: (index) => page.switchRegion(tab, index, true),
@@ -77,5 +79,8 @@ window.tiledDiffusion = {
     createCanvas: (tab) => (tab === 'i2i' && page.img2imgInput()) || blankCanvas(page.pageSize(tab)),
 };
 
-setInterval(refresh, LOOK_AGAIN);
+setInterval(() => {
+    refresh();
+    tabs.forEach((tab) => tab.plan.follow());
+}, LOOK_AGAIN);
 for (const name of ['input', 'change', 'resize']) window.addEventListener(name, refresh, true);

@@ -12,6 +12,9 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED_NAMES = ("tile_methods", "tile_utils")
 """Package names that the original extension uses too."""
 
+SD_SIDE, SDXL_SIDE = 64, 128
+"""Latent sides of the pictures that Stable Diffusion 1.x and SDXL were trained on."""
+
 
 def problem() -> str | None:
     """One sentence that says why this extension cannot work here, or None."""
@@ -39,3 +42,32 @@ def device_memory() -> int | None:
     if device.type != "cuda":
         return None
     return torch.cuda.get_device_properties(device).total_memory // 2**20
+
+
+def free_memory() -> int | None:
+    """Memory of that device which is free, in MiB, torch's own cache included; None as above."""
+    from modules import devices
+
+    device = devices.get_optimal_device()
+    if device.type != "cuda":
+        return None
+    free, _ = torch.cuda.mem_get_info(device)
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return (free + cached) // 2**20
+
+
+def bytes_per_number() -> int:
+    """Size of the numbers that the UNet computes with."""
+    from modules import devices
+
+    return torch.empty(0, dtype=devices.dtype_unet).element_size()
+
+
+def native_side() -> int | None:
+    """Latent side of the pictures that the loaded checkpoint was trained on; None while none is loaded."""
+    from modules import sd_models
+
+    model = sd_models.model_data.sd_model
+    if model is None:
+        return None
+    return SDXL_SIDE if getattr(model, "is_sdxl", False) else getattr(model, "image_size", SD_SIDE)

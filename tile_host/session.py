@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 from tqdm import tqdm
 
-from tile_host import webui
+from tile_host import pace, webui
 from tile_host.canvas import Canvas, PlacedRegion
 from tile_host.noise_inversion import InversionCache, NoiseInversion
 from tile_host.prompts import check_prompts
@@ -102,7 +102,8 @@ class TiledDiffusionSession:
         if self._inversion is not None:
             self._inversion.replace(p, x, noise, conds, canvas)
         if not canvas.whole:
-            self._hook(p.sampler.model_wrap_cfg, canvas)
+            work = len(grid.boxes) * grid.tile_w * grid.tile_h * x.shape[0]
+            self._hook(p.sampler.model_wrap_cfg, canvas, work)
         self._pass.enter_context(webui.followed(p.sampler, webui.SAMPLING, self.end_pass))
 
     def _regions_on(self, width: int, height: int) -> list[PlacedRegion]:
@@ -153,7 +154,8 @@ class TiledDiffusionSession:
             self.settings.method,
         )
 
-    def _hook(self, cfg_denoiser: Any, canvas: Canvas) -> None:
+    def _hook(self, cfg_denoiser: Any, canvas: Canvas, work: int) -> None:
+        """`work`: latent pixels that a step denoises, over all tiles and pictures."""
         batches = canvas.batches
         progress = self._pass.enter_context(
             tqdm(
@@ -164,8 +166,11 @@ class TiledDiffusionSession:
             )
         )
 
+        tick = self._pass.enter_context(pace.measured(work))
+
         def call(denoise: Denoise, x: Tensor, sigma: Tensor, cond: Any) -> Tensor:
             done = 0
+            tick(webui.sampling_step())
 
             def after_batch() -> None:
                 nonlocal done

@@ -13,6 +13,7 @@ from modules.ui_components import InputAccordion, ToolButton
 from tile_host import capabilities, options, webui
 from tile_host.ui_component import component
 from tile_host.ui_regions import RegionControls
+from tile_host.ui_sizes import SizeAdvice
 from tile_host.upscaling import upscaler_names
 from tile_utils.infotext import from_page, limited, page_values, read_params, warning
 from tile_utils.settings import (
@@ -98,12 +99,13 @@ class TiledDiffusionPanel(Panel):
     settings = TiledDiffusionSettings
 
     def _fill(self) -> list[Any]:
-        self._sampling_controls()
+        advice = self._sampling_controls()
         if self.tab == "t2i":
             self._size_controls()
         else:
             self._input_controls()
             self._inversion_controls()
+        advice.line(self._made)
         with gr.Accordion("Region Prompt Control", open=False, elem_id=f"MD-{self.tab}-regions"):
             with gr.Row(variant="compact"):
                 self._add("enable_bbox_control")
@@ -114,9 +116,10 @@ class TiledDiffusionPanel(Panel):
                 self._add(name, visible=False)
         return regions.components
 
-    def _sampling_controls(self) -> None:
+    def _sampling_controls(self) -> SizeAdvice:
         with gr.Row(variant="compact"):
             self._add("method")
+            advice = SizeAdvice(self.tab)
             free = gr.Button("Free GPU", elem_id=f"MD-{self.tab}-free-gpu", size="sm", scale=0)
             free.click(fn=lambda: gr.Info(webui.free_gpu()), inputs=[], outputs=[])
         with gr.Row(variant="compact"):
@@ -125,6 +128,7 @@ class TiledDiffusionPanel(Panel):
         with gr.Row(variant="compact"):
             self._add("overlap")
             self._add("tile_batch_size")
+        return advice
 
     def _size_controls(self) -> None:
         overwrite = self._add("overwrite_size")

@@ -100,6 +100,11 @@ def seeded_noise(seed: int, shape: tuple[int, ...], like: Tensor) -> Tensor:
     return rng.randn_local(seed, shape).to(like)
 
 
+def sampling_step() -> int:
+    """The sampler's current step, from 0."""
+    return int(shared.state.sampling_step)
+
+
 def progress_hidden() -> bool:
     """Has the user asked for no progress bars in the console?"""
     return bool(shared.cmd_opts.disable_console_progressbars)

@@ -93,7 +93,7 @@ def warnings(drawn: Pass, sizes: Sizes, native: int | None = None) -> Iterator[s
     side = max(sides)  # the one that needs the most overlap
     if sizes.overlap > min(sizes.tile_width, sizes.tile_height) - MIN_STRIDE:
         yield f"Overlap {sizes.overlap} leaves no step from tile to tile; {grid.overlap} is used."
-    elif sizes.method == MULTI and grid.overlap * 2 < side and drawn.denoise > LOW_DENOISE:
+    elif sizes.method == MULTI and sizes.overlap * 2 < side and drawn.denoise > LOW_DENOISE:
         yield f"MultiDiffusion with less than half a tile of overlap ({side // 2}) shows seams."
     elif grid.overlap * 4 > side * 3 or (sizes.method != MULTI and grid.overlap * 2 > side):
         yield f"Overlap above {side * (3 if sizes.method == MULTI else 2) // 4} costs time and gains nothing."
@@ -122,19 +122,15 @@ def recommend(
     side = _multiple((native or 64) * 1.5)
     while budget is not None and side > SMALLEST_TILE and side * side > budget:
         side -= STEP
-    width, height = (
-        min(side, _multiple(-(-size // OPT_F), up=True)) for size in (largest.width, largest.height)
-    )
-    overlap = min(width, height) * (3 if method == MULTI else 2) // 4 // 4 * 4
-    alone = Sizes(width, height, overlap, 1, method)
-    tiles = len(largest.grid(alone).boxes)
-    fitting = 4 if budget is None else int(budget // (width * height))
-    return Sizes(width, height, overlap, max(1, min(fitting, tiles, LARGEST_BATCH)), method)
+    overlap = side * (3 if method == MULTI else 2) // 4 // 4 * 4
+    grid = largest.grid(Sizes(side, side, overlap, 1, method))
+    fitting = 4 if budget is None else int(budget // (grid.tile_w * grid.tile_h))
+    batch = max(1, min(fitting, len(grid.boxes), LARGEST_BATCH))
+    return Sizes(side, side, overlap, batch, method)
 
 
-def _multiple(side: float, up: bool = False) -> int:
-    rounded = -int(-side // STEP) if up else round(side / STEP)
-    return max(STEP, min(LARGEST_TILE, rounded * STEP))
+def _multiple(side: float) -> int:
+    return max(STEP, min(LARGEST_TILE, round(side / STEP) * STEP))
 
 
 def explain(sizes: Sizes, free: int | None) -> str:

@@ -1,13 +1,15 @@
 // Every element id of the page, and how gradio's fields are read and written.
 
 const app = () => (typeof gradioApp === 'function' ? gradioApp() : document);
-const find = (selector) => app().querySelector(selector);
+/** The first element of the page that a CSS selector matches. */
+export const find = (selector) => app().querySelector(selector);
 
 const FIELDS = ['x', 'y', 'w', 'h'];
 const HOST_TAB = { t2i: 'txt2img', i2i: 'img2img' };
 
 const numberField = (id) => find(`#${id} input[type=number]`);
-const number = (id) => Number(numberField(id)?.value);
+/** What the number field of a component says. */
+export const number = (id) => Number(numberField(id)?.value);
 
 /** Write as a person would: the field's own listeners take it up. */
 function type(field, value) {
@@ -19,6 +21,11 @@ function type(field, value) {
 
 const promptField = (tab, index) => find(`#MD-${tab}-${index + 1}-prompt textarea, #MD-${tab}-${index + 1}-prompt input`);
 const row = (tab, index) => find(`#MD-${tab}-${index + 1}-region`);
+/** Send a text to the server by a hidden text box. */
+export function send(id, text) {
+    type(find(`#${id} textarea, #${id} input`), text);
+}
+
 const enableBox = (tab, index) => find(`#MD-bbox-${tab}-${index + 1}-enable input`);
 
 /** All regions of a tab as the fields say: [{ enable, x, y, w, h, prompt, foreground }]. */
@@ -91,6 +98,14 @@ export function chosenColours() {
 /** The picture that img2img starts from, as a data URL, or null. */
 export function img2imgInput() {
     return find('#img2img_image img')?.src ?? null;
+}
+
+/** The size of the picture that img2img will draw, in pixels. */
+export function img2imgSize() {
+    const input = find('#img2img_image img');
+    const natural = input?.naturalWidth ? { width: input.naturalWidth, height: input.naturalHeight } : pageSize('i2i');
+    const { width, height } = canvasSize('i2i', natural);
+    return { width: Math.floor(width), height: Math.floor(height) };
 }
 
 /** The size of the canvas that the boxes are fractions of, in pixels; `natural` is the reference image's. */

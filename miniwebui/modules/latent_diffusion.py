@@ -132,9 +132,10 @@ class LatentDiffusion(torch.nn.Module):
         self.cond_stage_model_empty_prompt: torch.Tensor | None = None
 
     def describe(self, components) -> None:
-        """Take over what a checkpoint says about itself: its prediction type and its metadata."""
+        """Take over what a checkpoint says about itself: its prediction type, its metadata, the side of its latents."""
         self.parameterization = "v" if components.prediction_type.startswith("v") else "eps"
         self.metadata = components.metadata or {}
+        self.image_size = int(self.metadata.get("modelspec.resolution", "512x512").split("x")[0]) // 8
 
     @property
     def device(self) -> torch.device:

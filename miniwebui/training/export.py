@@ -38,7 +38,11 @@ def latent_rgb_factors(parts: Components) -> Tensor:
 def export() -> None:
     parts = trained_components()
     factors = [[round(float(v), 4) for v in row] for row in latent_rgb_factors(parts)]
-    metadata = {"modelspec.title": "Tiled Diffusion demo", "latent_rgb_factors": json.dumps(factors)}
+    metadata = {
+        "modelspec.title": "Tiled Diffusion demo",
+        "modelspec.resolution": "256x256",
+        "latent_rgb_factors": json.dumps(factors),
+    }
     CHECKPOINT.parent.mkdir(parents=True, exist_ok=True)
     save_checkpoint(CHECKPOINT, parts, metadata)
     print(f"Wrote {CHECKPOINT.name}, {CHECKPOINT.stat().st_size / 2**20:.1f} MiB")

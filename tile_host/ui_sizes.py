@@ -1,0 +1,112 @@
+"""Choosing sizes: a line that tells what they mean for the picture to be drawn, and a button that picks them.
+
+The page's script knows which canvas will be drawn (sliders, hires fix, the input's size) and sends it as JSON.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import logging
+from dataclasses import fields
+from typing import Any
+
+import gradio as gr
+
+from tile_host import capabilities, pace
+from tile_utils import advice
+from tile_utils.settings import TiledDiffusionSettings, title_of
+
+LARGEST_SIDE = 100_000
+MOST_PASSES = 2
+WAITING = '<p class="md-plan">&nbsp;</p>'
+
+
+class SizeAdvice:
+    """The line and the button of one tab."""
+
+    def __init__(self, tab: str) -> None:
+        self._tab = tab
+        self.button = gr.Button(
+            "Recommend",
+            elem_id=f"MD-{tab}-recommend",
+            size="sm",
+            scale=0,
+            tooltip="Tile, overlap and batch that suit the picture's size and the free memory",
+        )
+
+    def line(self, controls: dict[str, Any]) -> None:
+        """Make the line here, and let the button set `controls`, which are named as the settings."""
+        plan = gr.Textbox(visible=False, elem_id=f"MD-{self._tab}-plan")
+        told = gr.HTML(WAITING, elem_id=f"MD-{self._tab}-plan-line")
+        plan.change(fn=told_of, inputs=[plan], outputs=[told], show_progress=False, queue=False)
+        names = ["tile_width", "tile_height", "overlap", "tile_batch_size"]
+        outputs = [controls[name] for name in names]
+
+        def recommend(text: str) -> list[Any]:
+            sizes = _recommended(text)
+            return [gr.update() if sizes is None else gr.update(value=getattr(sizes, name)) for name in names]
+
+        self.button.click(fn=recommend, inputs=[plan], outputs=outputs, show_progress=False)
+
+
+def _read(text: str) -> tuple[list[advice.Pass], advice.Sizes, int]:
+    """(passes, sizes, pictures) that the page's script sent.
+
+    Raises:
+        ValueError, KeyError, TypeError: something is missing or no number, as while a field is being typed into.
+    """
+    plan = json.loads(text)
+    passes = [
+        advice.Pass(
+            str(sent["name"]),
+            _size(sent["width"]),
+            _size(sent["height"]),
+            int(sent["steps"]),
+            float(sent["denoise"]),
+        )
+        for sent in plan["passes"][:MOST_PASSES]
+    ]
+    sizes = {spec.name: plan["sizes"][spec.name] for spec in fields(advice.Sizes)}
+    numbers = {name: _size(value) for name, value in sizes.items() if name not in ("method", "overlap")}
+    overlap = int(sizes["overlap"])
+    return (
+        passes,
+        advice.Sizes(**numbers, overlap=overlap, method=str(sizes["method"])),
+        int(plan["pictures"]),
+    )
+
+
+def _size(value: Any) -> int:
+    number = int(value)
+    if not 0 < number <= LARGEST_SIDE:
+        raise ValueError(f"{number} is no size")
+    return number
+
+
+def told_of(text: str) -> str:
+    """The line, as HTML, for a plan as JSON; empty while a field is not yet a number."""
+    try:
+        passes, sizes, pictures = _read(text)
+    except (ValueError, KeyError, TypeError):
+        return WAITING
+    native = capabilities.native_side()
+    lines = [advice.describe(drawn, sizes, pictures, pace.last()) for drawn in passes]
+    poor = dict.fromkeys(sentence for drawn in passes for sentence in advice.warnings(drawn, sizes, native))
+    lines += [f"⚠ {sentence}" for sentence in poor]
+    return f'<p class="md-plan">{"<br>".join(html.escape(line, quote=False) for line in lines)}</p>'
+
+
+def _recommended(text: str) -> advice.Sizes | None:
+    try:
+        passes, sizes, _ = _read(text)
+    except (ValueError, KeyError, TypeError):
+        gr.Warning("Tiled Diffusion: the size of the picture is not known yet.")
+        return None
+    free = capabilities.free_memory()
+    cost = capabilities.bytes_per_number() / 2
+    chosen = advice.recommend(passes, sizes.method, capabilities.native_side(), free, cost)
+    sentence = advice.explain(chosen, free)
+    logging.getLogger(title_of(TiledDiffusionSettings)).info("%s", sentence)
+    gr.Info(sentence)
+    return chosen
