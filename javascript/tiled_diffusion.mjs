@@ -2,6 +2,7 @@
 
 import { letterbox } from './lib/geometry.mjs';
 import * as page from './lib/gradio_bridge.mjs';
+import { TabMemory } from './lib/layout_memory.mjs';
 import { PagePlan } from './lib/page_plan.mjs';
 import { RegionEditor } from './lib/region_editor.mjs';
 
@@ -13,6 +14,7 @@ class TabCanvas {
         this.tab = tab;
         this.opened = null; // the row that a selection opened
         this.plan = new PagePlan(tab);
+        this.memory = new TabMemory(tab);
         this.editor = new RegionEditor({
             change: (index, box) => page.writeBox(tab, index, box),
             switchOn: (index) => page.switchRegion(tab, index, true),
@@ -81,6 +83,9 @@ window.tiledDiffusion = {
 
 setInterval(() => {
     refresh();
-    tabs.forEach((tab) => tab.plan.follow());
+    for (const { plan, memory } of tabs) {
+        memory.follow();
+        plan.follow();
+    }
 }, LOOK_AGAIN);
 for (const name of ['input', 'change', 'resize']) window.addEventListener(name, refresh, true);

@@ -12,6 +12,7 @@ from modules import shared
 from modules.ui_components import InputAccordion, ToolButton
 from tile_host import capabilities, options, webui
 from tile_host.ui_component import component
+from tile_host.ui_layout import restore_layout
 from tile_host.ui_regions import RegionControls
 from tile_host.ui_sizes import SizeAdvice
 from tile_host.upscaling import upscaler_names
@@ -42,11 +43,15 @@ class Panel:
         with InputAccordion(False, label=enabled.label, elem_id=enabled.elem_id.format(tab=tab)) as accordion:
             self._made["enabled"] = accordion
             regions = self._fill()
-        self.components = [self._made[name] for name in self._specs] + regions
+            self.components = [self._made[name] for name in self._specs] + regions
+            self._connect()
 
     def _fill(self) -> list[Any]:
         """Make every control; returns those of the regions."""
         raise NotImplementedError
+
+    def _connect(self) -> None:
+        """What needs every component, inside of the accordion."""
 
     def _add(self, name: str, visible: bool = True, **more: Any) -> Any:
         spec = self._specs[name]
@@ -115,6 +120,9 @@ class TiledDiffusionPanel(Panel):
             if name not in self._made:
                 self._add(name, visible=False)
         return regions.components
+
+    def _connect(self) -> None:
+        restore_layout(self.tab, self.max_regions, self.components)
 
     def _sampling_controls(self) -> SizeAdvice:
         with gr.Row(variant="compact"):

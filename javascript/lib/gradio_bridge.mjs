@@ -72,6 +72,32 @@ export function markRow(tab, index, colour, text) {
     if (label.dataset.mdPrompt !== text) label.dataset.mdPrompt = text;
 }
 
+const text = (id) => find(`#${id} textarea, #${id} input`)?.value ?? '';
+
+/** Everything about a tab's regions, named as the server's settings. */
+export function readLayout(tab) {
+    const ticked = (id) => Boolean(find(`#${id} input`)?.checked);
+    return {
+        enable_bbox_control: ticked(`MD-${tab}-enable-bbox-control`),
+        draw_background: ticked(`MD-${tab}-draw-background`),
+        regions: readRegions(tab).map(({ enable, x, y, w, h, prompt }, index) => {
+            const id = `MD-${tab}-${index + 1}`;
+            return {
+                enable, x, y, w, h, prompt,
+                neg_prompt: text(`${id}-neg-prompt`),
+                blend_mode: text(`${id}-blend-mode`),
+                feather_ratio: number(`${id}-feather`),
+                seed: number(`${id}-seed`),
+            };
+        }),
+    };
+}
+
+/** Does a tab have a reference image, to be seen or not? */
+export const hasReference = (tab) => Boolean(find(`#MD-bbox-ref-${tab} img`));
+
+export const createReference = (tab) => find(`#MD-create-canvas-${tab}`)?.click();
+
 /** The reference image and the element around it, when an image is there and to be seen. */
 export function reference(tab) {
     const holder = find(`#MD-bbox-ref-${tab} .image-container`) ?? find(`#MD-bbox-ref-${tab}`);

@@ -1,0 +1,86 @@
+"""Write docs/controls.md, the reference of every control, from the settings: `python -m tools.control_reference`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import Field
+from pathlib import Path
+from typing import Any
+
+from tile_utils.help_texts import HELP
+from tile_utils.settings import (
+    TABS,
+    RegionSettings,
+    TiledDiffusionSettings,
+    TiledVAESettings,
+    control_fields,
+    control_of,
+    default_for,
+)
+
+TARGET = Path(__file__).resolve().parent.parent / "docs/controls.md"
+TAB_NAMES = {"t2i": "txt2img", "i2i": "img2img"}
+INTRODUCTION = """# Every control
+
+Made from the settings by `python -m tools.control_reference`; a test keeps it current. *#* is the place in the
+argument list of an API client, *name* what the setting is called by name and in pictures, *id* the element on the page
+(`{tab}` is `t2i` or `i2i`, `{i}` a region from 1). Sizes are in image pixels where it says so, else in latent pixels,
+8 image pixels each. What a client does not send starts as the settings page says, or as in *default*.
+"""
+HEADING = "| # | control | allowed | default | name | id | what it does |\n|---|---|---|---|---|---|---|\n"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value) or "empty"
+
+
+def _default(spec: Field[Any]) -> str:
+    by_tab = {tab: _shown(default_for(spec, tab)) for tab in TABS}
+    if len(set(by_tab.values())) == 1:
+        return by_tab["t2i"]
+    return ", ".join(f"{value} in {TAB_NAMES[tab]}" for tab, value in by_tab.items())
+
+
+def _allowed(spec: Field[Any]) -> str:
+    control = control_of(spec)
+    if isinstance(spec.default, bool):
+        return "on, off"
+    if control.choices:
+        return ", ".join(control.choices)
+    if control.minimum is None:
+        return "one of the host's" if spec.name == "upscaler_name" else "text"
+    top = "2^63 − 1" if control.maximum == 2**63 - 1 else f"{control.maximum:g}"
+    return f"{control.minimum:g} to {top}" + (f", step {control.step:g}" if control.step != 1 else "")
+
+
+def _rows(cls: type, first: int, plus: str = "") -> Iterator[str]:
+    for place, spec in enumerate(control_fields(cls), first):
+        control = control_of(spec)
+        only = f" ({TAB_NAMES[control.tabs[0]]})" if len(control.tabs) == 1 else ""
+        label = control.label.replace("{i}", "*i*")
+        yield (
+            f"| {plus}{place} | {label}{only} | {_allowed(spec)} | {_default(spec)} | `{spec.name}` | "
+            f"`{control.elem_id}` | {HELP[cls][spec.name]} |"
+        )
+
+
+def reference() -> str:
+    """The text of docs/controls.md."""
+    count, own = len(control_fields(TiledDiffusionSettings)), len(control_fields(RegionSettings))
+    parts = [
+        (f"{INTRODUCTION}\n## Tiled Diffusion", _rows(TiledDiffusionSettings, 0)),
+        (
+            f"## Each region\n\nRegion *i* (from 1) begins at argument {count} + {own}·(*i* − 1); *#* counts from there. "
+            "By name, regions are a list of objects called `regions`.",
+            _rows(RegionSettings, 0, "+"),
+        ),
+        ("## Tiled VAE", _rows(TiledVAESettings, 0)),
+    ]
+    return "\n".join(f"{title}\n\n{HEADING}" + "\n".join(rows) + "\n" for title, rows in parts)
+
+
+if __name__ == "__main__":
+    TARGET.write_text(reference(), encoding="utf-8")
+    print(f"Wrote {TARGET.relative_to(TARGET.parent.parent)}")
