@@ -88,15 +88,22 @@ def _start_option(cls: type, spec: Field[Any], tab: str) -> OptionInfo:
     return OptionInfo(default, label, component, args, section=SECTION).info(note)
 
 
+def all_options() -> Iterator[tuple[str, OptionInfo]]:
+    """(key, option) of everything on our part of the settings page."""
+    yield from _start_options()
+    colours = OptionInfo("", "Colours of regions, in their order, separated by spaces", section=SECTION)
+    yield COLOURS, colours.info("such as red #00aaff; empty: chosen for you")
+    choices = {"choices": list(LEVELS)}
+    yield (
+        DETAIL,
+        OptionInfo(DEFAULT_LEVEL, "What the log tells", gr.Radio, choices, follow_log_detail, SECTION),
+    )
+
+
 def add() -> None:
     """Callback of the host before it builds its settings page."""
-    for key, option in _start_options():
+    for key, option in all_options():
         shared.opts.add_option(key, option)
-    colours = OptionInfo("", "Colours of regions, in their order, separated by spaces", section=SECTION)
-    shared.opts.add_option(COLOURS, colours.info("such as red #00aaff; empty: chosen for you"))
-    choices = {"choices": list(LEVELS)}
-    detail = OptionInfo(DEFAULT_LEVEL, "What the log tells", gr.Radio, choices, follow_log_detail, SECTION)
-    shared.opts.add_option(DETAIL, detail)
     follow_log_detail()
 
 

@@ -72,8 +72,8 @@ def reference() -> str:
     parts = [
         (f"{INTRODUCTION}\n## Tiled Diffusion", _rows(TiledDiffusionSettings, 0)),
         (
-            f"## Each region\n\nRegion *i* (from 1) begins at argument {count} + {own}·(*i* − 1); *#* counts from there. "
-            "By name, regions are a list of objects called `regions`.",
+            f"## Each region\n\nRegion *i* (from 1) begins at argument {count} + {own}·(*i* − 1); *#* counts on. "
+            "By name, regions are a list of objects, `regions`.",
             _rows(RegionSettings, 0, "+"),
         ),
         ("## Tiled VAE", _rows(TiledVAESettings, 0)),
