@@ -68,7 +68,7 @@ def test_an_error_reaches_the_user(page):
 
 
 def test_the_page_needs_no_other_server(page, address):
-    page.wait_for_load_state("networkidle")
+    page.wait_for_load_state("networkidle", timeout=120_000)
     local = (address, address.replace("http", "ws", 1), "data:", "blob:")
     assert [url for url in page.requests if not url.startswith(local)] == []
 
