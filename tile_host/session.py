@@ -165,7 +165,6 @@ class TiledDiffusionSession:
                 disable=webui.progress_hidden(),
             )
         )
-
         tick = self._pass.enter_context(pace.measured(work))
 
         def call(denoise: Denoise, x: Tensor, sigma: Tensor, cond: Any) -> Tensor:
