@@ -79,6 +79,35 @@ def test_the_hires_pass(webui):
     assert_like_the_host(webui, enable_hr=True, hr_scale=2.0, denoising_strength=0.7, hr_upscaler="Latent")
 
 
+OWN_HIRES = {"enable_hr": True, "hr_resize_x": 320, "hr_resize_y": 192, "hr_sampler_name": "DDIM"}
+"""A second pass of another aspect, with another sampler: cut to 40x24 latent pixels."""
+
+
+def test_the_hires_pass_with_its_own_size_and_sampler(webui):
+    assert_like_the_host(webui, **OWN_HIRES, denoising_strength=0.7, hr_upscaler="Lanczos")
+
+
+def test_both_passes_are_tiled_around_regions(webui, monkeypatch, caplog):
+    caplog.set_level("INFO", "Tiled Diffusion")
+    seen = []
+    model = webui.shared.sd_model
+    original = model.apply_model
+
+    def apply_model(x, *args, **kwargs):
+        seen.append(tuple(x.shape[-2:]))
+        return original(x, *args, **kwargs)
+
+    monkeypatch.setattr(model, "apply_model", apply_model)
+    region = {**WHOLE, "x": 0.5, "w": 0.25, "blend_mode": "Foreground", "prompt": "red balloon", "seed": 3}
+    drawn = webui.draw(settings(region, draw_background=True), **OWN_HIRES, denoising_strength=0.7, steps=4)
+    assert pixels(drawn).shape == (1, 192, 320, 3)
+    assert set(seen) == {(16, 16), (16, 8), (24, 10)}  # tiles, the region in the first pass, in the second
+    assert "Pass: canvas 32x16 (latent), 3x1 tiles of 16x16, overlap 8, 1 regions" in caplog.text
+    assert "Hires pass: canvas 40x24 (latent), 4x2 tiles of 16x16, overlap 8, 1 regions" in caplog.text
+    assert "Hires sampler: DDIM" in drawn.infotexts[0]
+    assert "Hires resize: 320x192" in drawn.infotexts[0]
+
+
 @pytest.fixture
 def first_noise(monkeypatch):
     """The canvas that each step's denoiser is given."""
