@@ -32,17 +32,17 @@ def scripts(**settings: object) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--prompt", default="mountains, sunset, a house")
+    parser.add_argument("--prompt", default="mountains, sunset")
     parser.add_argument("--seed", default="4")
-    parser.add_argument("--denoise", default="0.4")
-    parser.add_argument("--upscaler", help="one of the list; else the demo's own where it is there, or Lanczos")
+    parser.add_argument("--denoise", default="0.35")
+    parser.add_argument(
+        "--upscaler", help="one of the list; else the demo's own where it is there, or Lanczos"
+    )
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
     webui.initialize()
-    from modules import shared
-
-    names = [data.name for data in shared.sd_upscalers]
-    upscaler = options.upscaler or ("demo-4x" if "demo-4x" in names else "Lanczos")
+    own = (webui.HERE / "models/ESRGAN/demo-4x.safetensors").is_file()
+    upscaler = options.upscaler or ("demo-4x" if own else "Lanczos")
     what = ["--prompt", options.prompt, "--seed", options.seed]
 
     size = ["--width", str(SIZE[0]), "--height", str(SIZE[1])]
