@@ -235,3 +235,33 @@ def test_an_upscaler_that_is_not_installed_is_named():
     less = i.limited(TiledDiffusionSettings, reading, "upscaler_name", ["None"])
     assert less.values == {"enabled": True}
     assert "'Upscaler' is '4x-UltraSharp', which is not there" in i.warning(TiledDiffusionSettings, less)
+
+
+@pytest.fixture
+def panel(webui):
+    import gradio as gr
+
+    from tile_host import ui
+
+    with gr.Blocks():
+        return ui.TiledDiffusionPanel("i2i", 1)
+
+
+def test_the_page_is_set_from_a_pasted_text_and_warned_once(panel, monkeypatch):
+    import gradio as gr
+
+    told = []
+    monkeypatch.setattr(gr, "Warning", told.append)
+    text = {"enabled": True, "method": "MultiDiffusion", "upscaler_name": "4x-UltraSharp", "overlap": 999}
+    params = {"Tiled Diffusion": json.dumps(text)}
+    updates = [function(params) for _, function in panel.infotext_fields()]
+    assert [update["value"] for update in updates[:2]] == [True, "MultiDiffusion"]
+    assert len(told) == 1
+    assert "'Latent tile overlap' is 999" in told[0]
+    assert "'Upscaler' is '4x-UltraSharp', which is not there" in told[0]
+
+
+def test_a_text_without_us_switches_off_and_leaves_the_rest(panel):
+    updates = [function({"Steps": "20"}) for _, function in panel.infotext_fields()]
+    assert updates[0]["value"] is False
+    assert all("value" not in update for update in updates[1:])

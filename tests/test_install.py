@@ -104,4 +104,4 @@ def shown(component):
     if component["type"] == "button":
         yield props.get("value")
     if component["type"] == "dropdown" and "upscaler" not in str(props.get("elem_id")):
-        yield from (choice[0] for choice in props["choices"])
+        yield from props["choices"]

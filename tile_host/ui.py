@@ -83,7 +83,7 @@ class Panel:
             return [gr.update(value=False)] + [gr.update()] * (len(self.components) - 1)
         for name, made in self._made.items():
             if isinstance(made, gr.Dropdown):
-                reading = limited(self.settings, reading, name, [value for _, value in made.choices])
+                reading = limited(self.settings, reading, name, made.choices)
         if sentence := warning(self.settings, reading):
             logging.getLogger(title_of(self.settings)).warning("%s", sentence)
             gr.Warning(sentence)
