@@ -48,6 +48,8 @@ def test_a_name_does_not_leave_the_folder(files, name):
     [
         ("nothing", "no JSON object"),
         ("[]", "no JSON object"),
+        ("[" * 100_000, "no JSON object"),
+        ('{"bbox_controls": ' + "9" * 5000 + "}", "no JSON object"),
         ('{"bbox_controls": {}}', "no list"),
         ('{"bbox_controls": [5]}', "Region 1 is 5; allowed is an object"),
         ('{"bbox_controls": [{"x": "left"}]}', "Region 1: 'x' is 'left'; allowed is 0 to 1"),
@@ -60,6 +62,18 @@ def test_a_file_that_cannot_be_used_is_told(files, text, sentence):
     (files.FOLDER / "bad.json").write_text(text)
     with pytest.raises(SettingsError, match=sentence):
         files.load("bad", 8)
+
+
+def test_a_file_that_is_no_text_is_told(files):
+    files.FOLDER.mkdir()
+    (files.FOLDER / "bytes.json").write_bytes(b"\xff\xfe\x00")
+    (files.FOLDER / "folder.json").mkdir()
+    for name in ("bytes", "folder", "x" * 300):
+        with pytest.raises(SettingsError, match="region file .* cannot be read"):
+            files.load(name, 8)
+    for name in ("folder", "x" * 300):
+        with pytest.raises(SettingsError, match="region file .* cannot be written"):
+            files.save(name, REGIONS)
 
 
 def test_a_missing_file_names_the_known(files):

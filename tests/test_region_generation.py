@@ -12,6 +12,7 @@ import torch
 
 from modules import extra_networks, sd_samplers
 from modules.sd_samplers_cfg_denoiser import CFGDenoiser
+from tile_utils.settings import RegionSettings, SettingsError, TiledDiffusionSettings, control_fields
 
 WHOLE = {"enable": True, "x": 0.0, "y": 0.0, "w": 1.0, "h": 1.0}
 ON = {"enabled": True, "enable_bbox_control": True, "tile_width": 16, "tile_height": 16, "overlap": 8}
@@ -164,6 +165,29 @@ def test_and_in_a_region_is_refused(webui):
         ValueError, match="Region 1: 'Prompt' holds AND; allowed is AND in the main prompt only"
     ):
         webui.draw(settings({**WHOLE, "prompt": "boat AND moon"}))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [
+        ("x", float("nan"), "'x' is nan; allowed is 0 to 1"),
+        ("y", -0.1, "'y' is -0.1; allowed is 0 to 1"),
+        ("w", 1.5, "'w' is 1.5; allowed is 0 to 1"),
+        ("h", float("inf"), "'h' is inf; allowed is 0 to 1"),
+        ("h", "tall", "'h' is 'tall'; allowed is 0 to 1"),
+        ("blend_mode", "Beside", "'Type' is 'Beside'; allowed is 'Background' or 'Foreground'"),
+    ],
+)
+def test_a_box_that_is_none_stops_the_generation(webui, field, value, sentence):
+    """As an API client sends it: by position."""
+    p = webui.prepare(settings(WHOLE), steps=1)
+    script = p.scripts.script("Tiled Diffusion")
+    args = list(p.script_args)
+    names = [spec.name for spec in control_fields(RegionSettings)]
+    args[script.args_from + len(control_fields(TiledDiffusionSettings)) + names.index(field)] = value
+    p.script_args = tuple(args)
+    with pytest.raises(SettingsError, match=f"Tiled Diffusion, Region 1: {sentence}"):
+        webui.process(p)
 
 
 def test_regions_off_or_without_area_are_ignored(webui):

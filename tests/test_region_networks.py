@@ -190,6 +190,27 @@ def test_the_main_prompts_networks_come_back_between_the_passes(webui, lora, mon
     assert per_pass.index(["snow"]) > per_pass.index([])
 
 
+def test_the_refiner_encodes_with_the_main_prompts_networks(webui, monkeypatch):
+    """Loading it may have switched everything off; then a region's may be the last that were used."""
+    from tile_host.networks import RegionNetworks
+
+    seen, active = [], []
+    network = extra_networks.ExtraNetwork("probe")
+    network.activate = lambda p, params: active.append([x.items[0] for x in params])
+    monkeypatch.setitem(extra_networks.extra_network_registry, "probe", network)
+    main, own = (extra_networks.parse_prompt(f"<probe:{name}:1>")[1] for name in ("main", "own"))
+    p = SimpleNamespace(extra_network_data=main, disable_extra_networks=False, all_prompts=["sea"])
+    p.comment = p.setup_conds = lambda *_: seen.append(active[-1])
+    networks = RegionNetworks(p, [own, {}])
+    with networks.restored():
+        networks.use(networks.keys[0])
+        p.setup_conds()
+        networks.use(networks.keys[1])
+    assert active == [["main", "own"], ["main"]]
+    assert seen == [["main"]]
+    assert len(p.all_prompts) == 1
+
+
 def test_an_error_leaves_no_region_network_behind(webui, lora, monkeypatch):
     def fail(self, *args, **kwargs):
         assert [net.name for net in lora.networks.loaded_networks] == ["snow"]

@@ -90,6 +90,7 @@ class RegionPrompts:
         p, (prompt, negative) = self._p, self._texts[index]
         prompts = p.hr_prompts if self._hires else p.prompts
         negatives = p.hr_negative_prompts if self._hires else p.negative_prompts
+        size = (p.hr_upscale_to_x, p.hr_upscale_to_y) if self._hires else (p.width, p.height)
         steps, hires_steps = self._steps()
         results = []
         for function, texts, own, is_negative in (
@@ -97,7 +98,7 @@ class RegionPrompts:
             (prompt_parser.get_learned_conditioning, negatives, negative, True),
         ):
             joined = [with_own(text, own, partial(self._styled, is_negative)) for text in texts]
-            wanted = prompt_parser.SdConditioning(joined, is_negative, p.width, p.height)
+            wanted = prompt_parser.SdConditioning(joined, is_negative, *size)
             results.append(
                 p.get_conds_with_caching(
                     function, wanted, steps, [[None, None]], self._mentions[index], hires_steps

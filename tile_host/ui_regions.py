@@ -81,9 +81,10 @@ class RegionControls:
                 feather = add("feather_ratio", visible=False)
             add("prompt")
             add("neg_prompt")
-            with gr.Row(variant="compact"):
-                for name in "xywh":
-                    add(name)
+            for pair in ("xy", "wh"):
+                with gr.Row(variant="compact"):
+                    for name in pair:
+                        add(name)
             with gr.Row(variant="compact"):
                 seed = add("seed")
                 dice = ToolButton("🎲", elem_id=f"{made_ids}-random-seed", tooltip="A new seed every time")

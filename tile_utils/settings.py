@@ -303,7 +303,7 @@ def regions_from_json(text: str, max_regions: int) -> tuple[RegionSettings, ...]
     """
     try:
         boxes = json.loads(text)["bbox_controls"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise SettingsError("The region file is no JSON object with a list 'bbox_controls'.") from error
     if not isinstance(boxes, list):
         raise SettingsError("The region file's 'bbox_controls' is no list.")

@@ -9,6 +9,11 @@ from tools.page import ROOT, chromium, open_accordion, running_page, set_number
 IMAGES = ROOT / "docs/images"
 DEMO = ROOT / "miniwebui/models/Stable-diffusion/demo.safetensors"
 PROMPT = "city skyline, night"
+REGIONS = (
+    ("sea", "Background", ((0.0, 0.0), (0.5, 1.0))),
+    ("meadow", "Background", ((0.5, 0.0), (1.0, 1.0))),
+    ("red balloon", "Foreground", ((0.58, 0.04), (0.88, 0.64))),
+)
 
 
 def draw_panorama(page: Any) -> None:
@@ -30,16 +35,65 @@ def draw_panorama(page: Any) -> None:
     page.wait_for_timeout(1000)
 
 
+def draw_regions(page: Any) -> None:
+    """Two halves and a balloon by hand; then their picture under the boxes."""
+    page.fill("#txt2img_prompt textarea", "day")
+    open_accordion(page, "MD-t2i-enabled")
+    for element_id, value in (
+        ("txt2img_width", 512),
+        ("txt2img_seed", 1),
+        ("MD-t2i-latent-tile-width", 32),
+        ("MD-t2i-latent-tile-height", 32),
+    ):
+        set_number(page, element_id, value)
+    page.click("#MD-t2i-regions .label-wrap")
+    page.click("#MD-create-canvas-t2i")
+    for number, (prompt, kind, corners) in enumerate(REGIONS, 1):
+        drag(page, *corners)
+        page.fill(f"#MD-t2i-{number}-prompt textarea", prompt)
+        set_number(page, f"MD-t2i-{number}-seed", number)
+        if kind == "Foreground":
+            page.click(f"#MD-t2i-{number}-blend-mode input")
+            page.click(f"#MD-t2i-{number}-blend-mode li:has-text('{kind}')")
+    page.click("#txt2img_generate")
+    page.wait_for_selector("#txt2img_gallery img")
+    picture = page.request.get(page.locator("#txt2img_gallery img").first.evaluate("image => image.src"))
+    page.click("#MD-bbox-ref-t2i button[aria-label=Clear]")
+    page.set_input_files(
+        "#MD-bbox-ref-t2i input[type=file]",
+        {"name": "picture.png", "mimeType": "image/png", "buffer": picture.body()},
+    )
+    page.wait_for_selector("#MD-bbox-ref-t2i .md-regions")
+    page.wait_for_timeout(1000)
+
+
+def drag(page: Any, start: tuple[float, float], end: tuple[float, float]) -> None:
+    """On the region canvas, from one place to another in fractions of the picture, over other boxes too."""
+    page.wait_for_timeout(500)
+    place = page.locator("#MD-bbox-ref-t2i .md-regions").bounding_box()
+    points = [(place["x"] + place["width"] * x, place["y"] + place["height"] * y) for x, y in (start, end)]
+    page.keyboard.down("Shift")
+    page.mouse.move(*points[0])
+    page.mouse.down()
+    page.mouse.move(*points[1], steps=3)
+    page.mouse.up()
+    page.keyboard.up("Shift")
+
+
 def main() -> None:
     IMAGES.mkdir(parents=True, exist_ok=True)
     with running_page(DEMO) as address, chromium() as browser:
         for theme in ("light", "dark"):
-            page = browser.new_page(viewport={"width": 1300, "height": 1250})
-            page.goto(f"{address}?__theme={theme}", wait_until="domcontentloaded")
-            page.wait_for_selector("#MD-t2i-enabled-visible-checkbox")
-            draw_panorama(page)
-            page.screenshot(path=IMAGES / f"page-{theme}.png")
-            print(f"Wrote docs/images/page-{theme}.png")
+            for name, draw, height in (("page", draw_panorama, 1250), ("regions", draw_regions, 2000)):
+                page = browser.new_page(viewport={"width": 1300, "height": height})
+                page.set_default_timeout(120_000)
+                page.goto(f"{address}?__theme={theme}", wait_until="domcontentloaded")
+                page.wait_for_selector("#MD-t2i-enabled-visible-checkbox")
+                draw(page)
+                part = page if name == "page" else page.locator("#MD-t2i-regions")
+                part.screenshot(path=IMAGES / f"{name}-{theme}.png")
+                page.close()
+                print(f"Wrote docs/images/{name}-{theme}.png", flush=True)
 
 
 if __name__ == "__main__":

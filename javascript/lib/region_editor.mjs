@@ -99,7 +99,7 @@ export class RegionEditor {
         if (index === this.selected) return;
         this.selected = index;
         this.show(this.regions, this.canvas);
-        this.events.select(index);
+        if (!this.drag) this.events.select(index); // the page must not move under a drag
     }
 
     /** A pointer's place as fractions of the picture. */
@@ -114,12 +114,15 @@ export class RegionEditor {
         const index = box ? Number(box.dataset.index) : this.regions.findIndex((region) => !region.enable);
         event.preventDefault(); // no picture is dragged, no text selected
         this.root.focus({ preventScroll: true });
-        this.select(box ? index : null);
-        if (index < 0) return;
+        if (index < 0) {
+            this.select(null);
+            return;
+        }
         this.root.setPointerCapture(event.pointerId);
         const { x, y, w, h } = this.regions[index];
         const { pointerId, target } = event;
         this.drag = { pointerId, index, from: this.at(event), box: { x, y, w, h }, handle: target.dataset.handle, drawn: !box };
+        this.select(box ? index : null);
     }
 
     follow(event) {
@@ -139,7 +142,9 @@ export class RegionEditor {
     }
 
     end(event) {
-        if (this.drag?.pointerId === event.pointerId) this.drag = null;
+        if (this.drag?.pointerId !== event.pointerId) return;
+        this.drag = null;
+        this.events.select(this.selected);
     }
 
     key(event) {
