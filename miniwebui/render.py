@@ -83,6 +83,7 @@ def _with_scripts(p: Any, options: argparse.Namespace) -> Any:
     """The processing object with the always-on scripts of its tab, set as `--script` says."""
     from modules import scripts
 
+    p.is_api = True  # the page's own controls do not set it up
     p.scripts = (
         scripts.scripts_txt2img
         if options.init is None and options.init_dir is None
@@ -144,6 +145,9 @@ def render(arguments: list[str]) -> int:
     """`python -m miniwebui render`: draw, save, say where. Exit status 2 for what cannot be drawn."""
     options = parser().parse_args(arguments)
     webui.initialize(options.ckpt)
+    from modules import shared
+
+    shared.cmd_opts.no_prompt_history = True  # it is the page that goes on where it was left
     try:
         written = draw_folder(options) if options.init_dir else _save(draw(options), options.out)
     except (UsageError, ValueError, OSError) as error:

@@ -2,7 +2,7 @@
 
 const AFTER_UPDATE_MS = 200;
 const opts = {};
-const uiCallbacks = {loaded: [], update: [], afterUpdate: [], tabChange: [], optionsChanged: []};
+const uiCallbacks = {loaded: [], update: [], afterUpdate: [], tabChange: [], optionsChanged: [], optionsAvailable: []};
 
 function gradioApp() {
     const app = document.getElementsByTagName('gradio-app')[0];
@@ -37,9 +37,15 @@ function onUiTabChange(callback) {
     uiCallbacks.tabChange.push(callback);
 }
 
-/* callback(), when options change: here they never do */
+/* callback(), when options have been read and whenever they change */
 function onOptionsChanged(callback) {
     uiCallbacks.optionsChanged.push(callback);
+}
+
+/* callback(), once, when options have been read */
+function onOptionsAvailable(callback) {
+    if (Object.keys(opts).length) callback();
+    else uiCallbacks.optionsAvailable.push(callback);
 }
 
 /* One callback's error must not keep the others from running. */

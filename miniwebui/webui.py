@@ -1,17 +1,20 @@
-"""Inside of the virtual environment: start the WebUI's parts, and its page."""
+"""Inside of the virtual environment: start the WebUI's parts, its page and its API."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
+PAGE_PORT, API_PORT = 7860, 7861
 
 
-def initialize(checkpoint: str | None = None) -> None:
-    """Load scripts, samplers, upscalers and the list of checkpoints; the checkpoint itself when first used."""
+def initialize(checkpoint: str | None = None, settings: bool = False) -> None:
+    """Load scripts, samplers, upscalers and the list of checkpoints; the checkpoint itself when first used.
+
+    `settings`: read the saved settings; without them every picture is drawn with the defaults.
+    """
     if str(HERE) not in sys.path:
         sys.path.insert(0, str(HERE))
     from miniwebui import k_diffusion_import  # noqa: F401
@@ -26,6 +29,8 @@ def initialize(checkpoint: str | None = None) -> None:
         shared,
     )
 
+    if settings:
+        shared.opts.load(shared.config_filename)
     if checkpoint is not None:
         shared.cmd_opts.ckpt = checkpoint
     modelloader.load_upscalers()
@@ -35,34 +40,33 @@ def initialize(checkpoint: str | None = None) -> None:
     scripts.scripts_txt2img.initialize_scripts(is_img2img=False)
     scripts.scripts_img2img.initialize_scripts(is_img2img=True)
     extra_networks.initialize()
+    script_callbacks.ui_settings_callback()
     script_callbacks.before_ui_callback()
 
 
 def default_script_args(runner: Any) -> list[Any]:
     """The argument list with every control at its start value."""
-    import gradio as gr
-
-    if len(runner.inputs) == 1:
-        with gr.Blocks():
-            runner.setup_ui()
-    return [0] + [control.value for control in runner.inputs[1:]]
+    return runner.default_args()
 
 
 def page(arguments: list[str]) -> int:
     """`python -m miniwebui`: the page, until Ctrl-C."""
-    parser = argparse.ArgumentParser(prog="python -m miniwebui")
-    parser.add_argument("--port", type=int, default=7860)
-    parser.add_argument("--ckpt", help="checkpoint of Stable Diffusion 1.x")
-    options, _ = parser.parse_known_args(arguments)
-    initialize(options.ckpt)
+    initialize(settings=True)
     import gradio as gr
 
-    from modules import extensions, ui
+    from modules import extensions, progress, script_callbacks, shared, ui
 
     gr.routes.templates.TemplateResponse = ui.add_scripts(gr.routes.templates.TemplateResponse)
-    allowed = [str(HERE), *(extension.path for extension in extensions.active())]
-    blocks = ui.create_ui().queue(concurrency_count=4)
-    blocks.launch(server_name="127.0.0.1", server_port=options.port, allowed_paths=allowed)
+    shared.demo = ui.create_ui().queue(64)
+    app, _, _ = shared.demo.launch(
+        server_name="127.0.0.1",
+        server_port=shared.cmd_opts.port or PAGE_PORT,
+        allowed_paths=[str(HERE), *(extension.path for extension in extensions.active())],
+        prevent_thread_lock=True,
+    )
+    progress.setup_progress_api(app)
+    script_callbacks.app_started_callback(shared.demo, app)
+    shared.demo.block_thread()
     return 0
 
 

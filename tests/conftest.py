@@ -37,6 +37,7 @@ def webui(checkpoint):
     from modules import processing, scripts, shared
 
     shared.cmd_opts.disable_console_progressbars = True
+    shared.cmd_opts.no_prompt_history = True
     shared.opts.live_previews_enable = False
 
     def prepare(settings=None, vae=None, **arguments):
@@ -55,6 +56,7 @@ def webui(checkpoint):
         kind = "Img2Img" if "init_images" in arguments else "Txt2Img"
         make = getattr(processing, f"StableDiffusionProcessing{kind}")
         p = make(sd_model=shared.sd_model, **{**defaults, **arguments})
+        p.is_api = True  # the page's own controls do not set it up
         p.scripts = scripts.scripts_img2img if kind == "Img2Img" else scripts.scripts_txt2img
         args = miniwebui_webui.default_script_args(p.scripts)
         for title, values in (("Tiled Diffusion", settings), ("Tiled VAE", vae)):

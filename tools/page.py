@@ -38,9 +38,9 @@ def running_page(checkpoint: Path, *flags: str) -> Iterator[str]:
     url = f"http://127.0.0.1:{port}/"
     command = [sys.executable, str(ROOT / "miniwebui/webui.py"), "page", "--port", str(port)]
     environment = {**os.environ, "GRADIO_ANALYTICS_ENABLED": "False"}
-    with tempfile.TemporaryFile("w+") as log:
+    with tempfile.TemporaryFile("w+") as log, tempfile.TemporaryDirectory() as data:
         server = subprocess.Popen(
-            [*command, "--ckpt", str(checkpoint), *flags],
+            [*command, "--ckpt", str(checkpoint), "--data-dir", data, *flags],
             stdout=log,
             stderr=subprocess.STDOUT,
             env=environment,

@@ -13,5 +13,14 @@ parser.add_argument(
 )
 parser.add_argument("--styles-file", action="append", default=[], help="CSV files of styles")
 parser.add_argument("--extension", action="append", default=[], help="folder of one more extension to load")
-parser.add_argument("--no-prompt-history", action="store_true", default=True, help=argparse.SUPPRESS)
+parser.add_argument("--data-dir", default=data_path, help="folder for settings, extensions and outputs")
+parser.add_argument(
+    "--ui-settings-file", default=os.path.join(data_path, "config.json"), help="where the settings are kept"
+)
+parser.add_argument("--no-prompt-history", action="store_true", help="do not keep the last settings")
 parser.add_argument("--disable-console-progressbars", action="store_true", help="no progress bars")
+parser.add_argument("--skip-install", action="store_true", help="do not run the extensions' install.py")
+parser.add_argument("--port", type=int, default=None, help="7860, without a page 7861")
+parser.add_argument("--api", action="store_true", default=True, help="serve the API (always)")
+parser.add_argument("--api-log", action="store_true", help="log every request to the API")
+parser.add_argument("--nowebui", action="store_true", help="serve the API without a page")

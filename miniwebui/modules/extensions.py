@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import sys
 from argparse import ArgumentParser
 from dataclasses import dataclass
 
@@ -75,8 +74,3 @@ def requested(arguments: list[str]) -> list[str]:
     parser = ArgumentParser(add_help=False)
     parser.add_argument("--extension", action="append", default=[])
     return parser.parse_known_args(arguments)[0].extension
-
-
-def command_line() -> list[str]:
-    """The arguments that are the WebUI's: none while a test runner owns the command line."""
-    return sys.argv[1:] if os.path.basename(sys.argv[0]) == "webui.py" else []

@@ -11,6 +11,7 @@ from modules.image_filenames import (  # noqa: F401
     get_next_sequence_number,
     sanitize_filename_part,
 )
+from modules.image_grid_labels import GridAnnotation, draw_grid_annotations, get_font  # noqa: F401
 from modules.image_infotext import (  # noqa: F401
     IGNORED_INFO_KEYS,
     exif_with_comment,

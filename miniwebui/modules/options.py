@@ -1,13 +1,18 @@
-"""Options of the settings page, with their defaults."""
+"""Options of the settings page: what each one is, its value, and the file they are kept in."""
 
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
+
+from modules import errors
 
 
 class OptionInfo:
-    """One option: its default and how it is shown."""
+    """One option: its default and how it is shown. `section` is (id, title); one without an id is not shown."""
 
     def __init__(
         self,
@@ -38,53 +43,216 @@ class OptionInfo:
         self.infotext = infotext
         self.restrict_api = restrict_api
 
-    def info(self, info: str) -> OptionInfo:
-        self.comment_after += f"<span class='info'>({info})</span>"
+    def link(self, label: str, url: str) -> OptionInfo:
+        self.comment_before += f"[<a href='{url}' target='_blank'>{label}</a>]"
         return self
+
+    def js(self, label: str, js_func: str) -> OptionInfo:
+        self.comment_before += f"[<a onclick='{js_func}(); return false'>{label}</a>]"
+        return self
+
+    def info(self, info: str) -> OptionInfo:
+        return self.html(f"<span class='info'>({info})</span>")
+
+    def html(self, html: str) -> OptionInfo:
+        self.comment_after += html
+        return self
+
+    def needs_restart(self) -> OptionInfo:
+        return self.html(" <span class='info'>(requires restart)</span>")
+
+    def needs_reload_ui(self) -> OptionInfo:
+        return self.html(" <span class='info'>(requires Reload UI)</span>")
+
+
+class OptionHTML(OptionInfo):
+    """A paragraph between the options."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(str(text).strip(), label="", component=_paragraph)
+        self.do_not_save = True
+
+
+def _paragraph(**kwargs: Any) -> Any:
+    import gradio as gr
+
+    return gr.HTML(elem_classes="settings-info", **kwargs)
+
+
+def options_section(section_identifier: tuple, options_dict: dict[str, OptionInfo]) -> dict[str, OptionInfo]:
+    """Put options into a section: (id, title) or (id, title, id of a category)."""
+    for info in options_dict.values():
+        info.section = tuple(section_identifier[:2])
+        if len(section_identifier) == 3:
+            info.category_id = section_identifier[2]
+    return options_dict
+
+
+options_builtin_fields = {"data_labels", "data", "restricted_opts", "typemap"}
 
 
 class Options:
     """Values by attribute; an unknown name is an AttributeError, as in the real WebUI."""
 
+    typemap: dict[type, type] = {int: float}
+
     def __init__(self, data_labels: dict[str, OptionInfo], restricted_opts: set[str]) -> None:
         self.data_labels = data_labels
-        self.data = {key: info.default for key, info in data_labels.items()}
+        self.data = {key: info.default for key, info in data_labels.items() if not info.do_not_save}
         self.restricted_opts = restricted_opts
 
     def __setattr__(self, key: str, value: Any) -> None:
-        if key in ("data", "data_labels", "restricted_opts"):
+        """Raises RuntimeError for an option that the page does not show."""
+        if key in options_builtin_fields or (key not in self.data and key not in self.data_labels):
             super().__setattr__(key, value)
-        else:
-            self.data[key] = value
+            return
+        info = self.data_labels.get(key)
+        if info is not None and info.do_not_save:
+            return
+        arguments = info.component_args if info is not None else None
+        if isinstance(arguments, dict) and arguments.get("visible", True) is False:
+            raise RuntimeError(f"not possible to set '{key}' because it is restricted")
+        self.data[key] = value
 
     def __getattr__(self, item: str) -> Any:
-        data = self.__dict__.get("data", {})
+        data, labels = self.__dict__.get("data", {}), self.__dict__.get("data_labels", {})
         if item in data:
             return data[item]
+        if item in labels:
+            return labels[item].default
         raise AttributeError(f"'Options' object has no attribute '{item}'")
 
     def set(self, key: str, value: Any, is_api: bool = False, run_callbacks: bool = True) -> bool:
-        """Set an option; True when its value changed."""
-        if key not in self.data_labels or self.data.get(key) == value:
+        """Set an option; True when its value changed. A callback that fails takes the change back.
+
+        Raises:
+            KeyError: there is no such option.
+        """
+        before = self.data.get(key)
+        if before == value:
             return False
-        self.data[key] = value
         info = self.data_labels[key]
+        if info.do_not_save or (is_api and info.restrict_api):
+            return False
+        try:
+            setattr(self, key, value)
+        except RuntimeError:
+            return False
         if run_callbacks and info.onchange is not None:
-            info.onchange()
+            try:
+                info.onchange()
+            except Exception as error:
+                errors.display(error, f"changing setting {key} to {value}")
+                setattr(self, key, before)
+                return False
         return True
 
     def get_default(self, key: str) -> Any:
         info = self.data_labels.get(key)
         return info.default if info else None
 
-    def add_option(self, key: str, info: OptionInfo) -> None:
-        self.data_labels[key] = info
-        self.data.setdefault(key, info.default)
+    def save(self, filename: str) -> None:
+        """Write every value; the file is there whole or as it was."""
+        temporary = f"{filename}.tmp"
+        with open(temporary, "w", encoding="utf8") as file:
+            json.dump(self.data, file, indent=4, ensure_ascii=False)
+        os.replace(temporary, filename)
 
-    def onchange(self, key: str, func: Any, call: bool = True) -> None:
+    def load(self, filename: str) -> None:
+        """Take the values of a file over the defaults. One that cannot be read is put aside, with a message."""
+        try:
+            with open(filename, encoding="utf8") as file:
+                loaded = json.load(file)
+            if not isinstance(loaded, dict):
+                raise ValueError("it holds no object")
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError) as error:
+            aside = f"{filename}.corrupt"
+            errors.report(f"Could not load settings from {filename} ({error}); it is kept as {aside}")
+            os.replace(filename, aside)
+            return
+        self.data.update(loaded)
+        for key, value in self.data.items():
+            info = self.data_labels.get(key)
+            if info is not None and not self.same_type(info.default, value):
+                kinds = f"{type(value).__name__}; expected {type(info.default).__name__}"
+                errors.report(f"Warning: bad setting value: {key}: {value} ({kinds})")
+
+    def same_type(self, x: Any, y: Any) -> bool:
+        """Whether two values are of one type; whole and other numbers count as one, None as any."""
+        if x is None or y is None:
+            return True
+        kinds = [self.typemap.get(type(value), type(value)) for value in (x, y)]
+        return kinds[0] == kinds[1]
+
+    def cast_value(self, key: str, value: Any) -> Any:
+        """`value` in the type of the option: "12" -> 12. None stays None."""
+        default = self.data_labels[key].default
+        if default is None:
+            default = getattr(self, key, None)
+        if value is None or default is None:
+            return None
+        if type(default) is bool and value == "False":
+            return False
+        return type(default)(value)
+
+    def onchange(self, key: str, func: Callable[[], Any], call: bool = True) -> None:
         self.data_labels[key].onchange = func
         if call:
             func()
 
     def dumpjson(self) -> str:
-        return json.dumps({key: self.data.get(key, info.default) for key, info in self.data_labels.items()})
+        """Values, comments and the order of sections, for the page's scripts."""
+        shown = self.data_labels
+        values: dict[str, Any] = {key: self.data.get(key, info.default) for key, info in shown.items()}
+        values["_comments_before"] = {key: info.comment_before for key, info in shown.items()}
+        values["_comments_after"] = {key: info.comment_after for key, info in shown.items()}
+        heads: dict[str, str] = {}
+        for info in shown.values():
+            if info.section[0] is not None:
+                category = categories.mapping.get(info.category_id)
+                heads.setdefault(category.label if category else "Uncategorized", info.section[1])
+        values["_categories"] = [[title, label] for label, title in heads.items()]
+        return json.dumps(values, default=str)
+
+    def add_option(self, key: str, info: OptionInfo) -> None:
+        self.data_labels[key] = info
+        if key not in self.data and not info.do_not_save:
+            self.data[key] = info.default
+
+    def reorder(self) -> None:
+        """Sections of one category together, categories as they were registered, sections by title."""
+        first: dict[Any, Any] = {}
+        for info in self.data_labels.values():
+            info.section = info.section or (None, "Hidden options")
+            info.category_id = first.setdefault(info.section, info.category_id)
+        rank = {category: number for number, category in enumerate(categories.mapping)}
+        in_order = sorted(
+            self.data_labels.items(),
+            key=lambda item: (rank.get(item[1].category_id, len(rank)), item[1].section[1]),
+        )
+        self.data_labels = dict(in_order)
+
+
+@dataclass
+class OptionsCategory:
+    id: str
+    label: str
+
+
+class OptionsCategories:
+    """Headings over the sections of the settings page."""
+
+    def __init__(self) -> None:
+        self.mapping: dict[str, OptionsCategory] = {}
+
+    def register_category(self, category_id: str, label: str) -> str | None:
+        """The id if it was taken already."""
+        if category_id in self.mapping:
+            return category_id
+        self.mapping[category_id] = OptionsCategory(category_id, label)
+        return None
+
+
+categories = OptionsCategories()

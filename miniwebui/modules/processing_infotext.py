@@ -3,7 +3,7 @@
 import json
 import random
 
-from modules import errors, infotext_utils, launch_utils, sd_samplers_common
+from modules import errors, infotext_text, launch_utils, sd_samplers_common
 from modules.shared import opts, state
 
 SEED_LIMIT = 4294967294
@@ -101,7 +101,7 @@ def create_infotext(
         generation_params[key] = _resolved(key, value, scope)
 
     params_text = ", ".join(
-        key if key == value else f"{key}: {infotext_utils.quote(value)}"
+        key if key == value else f"{key}: {infotext_text.quote(value)}"
         for key, value in generation_params.items()
         if value is not None
     )

@@ -26,11 +26,46 @@ def wrap_call(func, filename, funcname, *args, default=None, **kwargs):
     return default
 
 
+def _api_info(script, controls):
+    """What the API tells clients of a script's arguments, in their order."""
+    from modules.api import models
+
+    return models.ScriptInfo(
+        name=script.name,
+        is_alwayson=script.alwayson,
+        is_img2img=script.is_img2img,
+        args=[_api_arg(models.ScriptArg, control) for control in controls],
+    )
+
+
+def _api_arg(make, control):
+    given = {name: getattr(control, name, None) for name in ("value", "minimum", "maximum", "step")}
+    choices = getattr(control, "choices", None)
+    if choices is not None:
+        given["choices"] = [str(c[0] if isinstance(c, tuple) else c) for c in choices]
+    return make(
+        label=control.label or "", **{name: value for name, value in given.items() if value is not None}
+    )
+
+
 class ScriptComponents:
     """Mixed into ScriptRunner, whose lists of scripts, inputs and infotext fields it fills and reads."""
 
     def prepare_ui(self):
+        """Forget the components of an earlier page."""
         self.inputs = [None]
+        self.infotext_fields.clear()
+        self.paste_field_names.clear()
+
+    def default_args(self):
+        """The argument list with every control at its start value; the components are made if there are none."""
+        if len(self.inputs) == 1:
+            with gr.Blocks():
+                for section in dict.fromkeys(script.section for script in self.alwayson_scripts):
+                    if section is not None:
+                        self.setup_ui_for_section(section)
+                self.setup_ui()
+        return [0] + [control.value for control in self.inputs[1:]]
 
     def create_script_ui(self, script):
         """The script's components; its slice of the argument list is set. What it raises is reported."""
@@ -45,6 +80,7 @@ class ScriptComponents:
         script.name = wrap_call(script.title, script.filename, "title", default=script.filename).lower()
         for control in controls:
             control.custom_script_source = os.path.basename(script.filename)
+        script.api_info = _api_info(script, controls)
         self.infotext_fields += script.infotext_fields or []
         self.paste_field_names += script.paste_field_names or []
         self.inputs += controls
@@ -89,7 +125,8 @@ class ScriptComponents:
         """Show the components of the chosen script only."""
 
         def shown(chosen):
-            return [gr.update(visible=chosen == number + 1) for number in range(len(self.titles))]
+            updates = [gr.update(visible=chosen == number + 1) for number in range(len(self.titles))]
+            return updates if len(updates) > 1 else updates[0]
 
         groups = [script.group for script in self.selectable_scripts]
         choice.change(shown, inputs=[choice], outputs=groups, show_progress=False)

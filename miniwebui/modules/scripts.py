@@ -158,6 +158,20 @@ class Script:
         return f"script_{tab}{title}_{item_id}"
 
 
+class ScriptBuiltinUI(Script):
+    """A part of the page itself that is made as a script: only the page's own generations are set up by it."""
+
+    setup_for_ui_only = True
+
+    def elem_id(self, item_id):
+        """The tab's name and the item's."""
+        tab = f"{self.tabname}_" if self.show(True) == self.show(False) else ""
+        return f"{tab}{item_id}"
+
+    def show(self, is_img2img):
+        return AlwaysVisible
+
+
 class ScriptFile(NamedTuple):
     basedir: str
     filename: str
@@ -181,17 +195,26 @@ def basedir():
 
 
 def list_scripts(scriptdirname, extension, *, include_extensions=True):
-    """Files in that folder of every extension."""
+    """Files in that folder of the WebUI, then of every extension."""
+    own = extensions.Extension("", paths.script_path)
+    folders = [own, *extensions.active()] if include_extensions else [own]
     return [
-        ScriptFile(ext.path, os.path.basename(path), path)
-        for ext in extensions.active()
-        for path in ext.list_files(scriptdirname, extension)
+        ScriptFile(folder.path, os.path.basename(path), path)
+        for folder in folders
+        for path in folder.list_files(scriptdirname, extension)
     ]
 
 
+def list_files_with_name(filename):
+    """Paths of the files of that name in the WebUI's and every extension's folder."""
+    folders = [paths.script_path, *(extension.path for extension in extensions.active())]
+    files = [os.path.join(folder, filename) for folder in folders]
+    return [file for file in files if os.path.isfile(file)]
+
+
 def load_script_module(path: str) -> Any:
-    name = os.path.splitext(os.path.basename(path))[0]
-    spec = importlib.util.spec_from_file_location(name, path)
+    """Its `__name__` is the file's name, by which extensions find the scripts of others."""
+    spec = importlib.util.spec_from_file_location(os.path.basename(path), path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -203,7 +226,8 @@ def load_scripts():
     scripts_data.clear()
     script_callbacks.clear_callbacks()
     syspath = list(sys.path)
-    for file in list_scripts("scripts", ".py"):
+    own = list_scripts("modules/processing_scripts", ".py", include_extensions=False)
+    for file in [*list_scripts("scripts", ".py"), *own]:
         try:
             current_basedir = file.basedir
             sys.path = [file.basedir, *syspath]

@@ -10,6 +10,7 @@ from modules.paths_internal import data_path, models_path, script_path  # noqa: 
 from modules.shared_cmd_options import cmd_opts  # noqa: F401
 from modules.util import listfiles, natural_sort_key, walk_files  # noqa: F401
 
+config_filename = cmd_opts.ui_settings_file
 options_templates = shared_options.options_templates
 opts = options.Options(options_templates, shared_options.restricted_opts)
 prompt_styles = styles.StyleDatabase(cmd_opts.styles_file)
@@ -19,6 +20,9 @@ parallel_processing_allowed = True
 sd_upscalers: list[Any] = []
 face_restorers: list[Any] = []
 clip_model = None
+demo: Any = None
+settings_components: dict[str, Any] = {}
+hypernetworks: dict[str, Any] = {}
 latent_upscale_default_mode = "Latent"
 latent_upscale_modes = {
     "Latent": {"mode": "bilinear", "antialias": False},

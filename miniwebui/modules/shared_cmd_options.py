@@ -2,7 +2,8 @@
 
 from modules import extensions
 from modules.cmd_args import parser
+from modules.paths_internal import command_line
 
-extensions.list_extensions(extensions.requested(extensions.command_line()))
+extensions.list_extensions(extensions.requested(command_line()))
 extensions.preload(parser)
-cmd_opts, _ = parser.parse_known_args(extensions.command_line())
+cmd_opts, _ = parser.parse_known_args(command_line())

@@ -1,8 +1,11 @@
-"""The options that the generation core reads, with the defaults of 1.10.1."""
+"""The options that the WebUI itself reads, with the defaults of 1.10.1; few of them are shown on the page."""
 
 import os
 
-from modules.options import OptionInfo
+import gradio as gr
+
+from modules import localization, shared_items
+from modules.options import OptionInfo, categories, options_section
 from modules.paths_internal import default_output_dir
 
 _OUTPUTS = {
@@ -30,9 +33,9 @@ DEFAULTS = {
     "directories_filename_pattern": "[date]", "directories_max_prompt_words": 8, "enable_pnginfo": True,
     "save_txt": False, "multiple_tqdm": True,
     # models and prompts
-    "sd_model_checkpoint": None, "sd_checkpoints_limit": 1, "enable_quantization": False,
-    "emphasis": "Original", "comma_padding_backtrack": 20, "CLIP_stop_at_last_layers": 1,
-    "randn_source": "GPU", "tiling": False, "hires_fix_refiner_pass": "second pass",
+    "sd_checkpoints_limit": 1, "enable_quantization": False,
+    "emphasis": "Original", "comma_padding_backtrack": 20,
+    "tiling": False, "hires_fix_refiner_pass": "second pass",
     "sd_vae": "Automatic", "auto_vae_precision": True, "auto_vae_precision_bfloat16": False,
     "sd_vae_encode_method": "Full", "sd_vae_decode_method": "Full", "upscaler_for_img2img": None,
     "textual_inversion_print_at_load": False, "textual_inversion_add_hashes_to_infotext": True,
@@ -62,12 +65,89 @@ DEFAULTS = {
     "return_grid": True, "add_model_name_to_info": True, "add_model_hash_to_info": True,
     "add_vae_name_to_info": True, "add_vae_hash_to_info": True, "add_user_name_to_info": False,
     "add_version_to_infotext": True, "infotext_skip_pasting": [], "infotext_styles": "Apply if any",
-    "live_previews_enable": True, "live_previews_image_format": "png", "show_progress_grid": True,
-    "show_progress_every_n_steps": 10, "show_progress_type": "Approx NN", "live_preview_content": "Prompt",
-    "live_preview_refresh_period": 1000, "live_preview_fast_interrupt": False, "localization": "None",
-    "interrupt_after_current": True, "disabled_extensions": [], "disable_all_extensions": "none",
+    "live_previews_image_format": "png", "show_progress_grid": True,
+    "show_progress_type": "Approx NN", "live_preview_content": "Prompt",
+    "live_preview_refresh_period": 1000, "live_preview_fast_interrupt": False,
+    "disabled_extensions": [], "disable_all_extensions": "none", "auto_backcompat": True,
+    "disable_weights_auto_swap": False, "gallery_height": "",
+    "do_not_show_images": False, "img_max_size_mp": 200, "api_enable_requests": False,
 }
 # fmt: on
 
-options_templates = {key: OptionInfo(value, key) for key, value in DEFAULTS.items()}
+INFOTEXT = {
+    "emphasis": "Emphasis", "tiling": "Tiling",
+    "hires_fix_refiner_pass": "Hires refiner", "sd_vae": "VAE", "sd_vae_encode_method": "VAE Encoder",
+    "sd_vae_decode_method": "VAE Decoder", "inpainting_mask_weight": "Conditional mask weight",
+    "initial_noise_multiplier": "Noise multiplier", "img2img_extra_noise": "Extra noise", "s_min_uncond": "NGMS",
+    "s_min_uncond_all": "NGMS all steps", "token_merging_ratio": "Token merging ratio",
+    "token_merging_ratio_hr": "Token merging ratio hr", "pad_cond_uncond": "Pad conds",
+    "pad_cond_uncond_v0": "Pad conds v0", "use_old_scheduling": "Old prompt editing timelines",
+    "use_downcasted_alpha_bar": "Downcast alphas_cumprod",
+    "refiner_switch_by_sample_steps": "Refiner switch by sampling steps", "eta_ddim": "Eta DDIM",
+    "eta_ancestral": "Eta", "s_churn": "Sigma churn", "s_tmin": "Sigma tmin", "s_tmax": "Sigma tmax",
+    "s_noise": "Sigma noise", "sigma_min": "Schedule min sigma", "sigma_max": "Schedule max sigma",
+    "rho": "Schedule rho", "eta_noise_seed_delta": "ENSD", "uni_pc_order": "UniPC order",
+    "always_discard_next_to_last_sigma": "Discard penultimate sigma", "uni_pc_variant": "UniPC variant",
+    "sgm_noise_multiplier": "SGM noise multiplier", "uni_pc_skip_type": "UniPC skip type",
+    "uni_pc_lower_order_final": "UniPC lower order final", "sd_noise_schedule": "Noise Schedule",
+    "skip_early_cond": "Skip Early CFG", "beta_dist_alpha": "Beta scheduler alpha",
+    "beta_dist_beta": "Beta scheduler beta",
+}  # fmt: skip
+"""What an option is called in the text of a picture; pasting one offers it as an override."""
+
+for _id, _label in (("saving", "Saving images"), ("sd", "Stable Diffusion"), ("ui", "User Interface")):
+    categories.register_category(_id, _label)
+
+options_templates = options_section(
+    (None, "Hidden options"),
+    {key: OptionInfo(value, key, infotext=INFOTEXT.get(key)) for key, value in DEFAULTS.items()},
+)
+_checkpoint = OptionInfo(
+    None,
+    "Stable Diffusion checkpoint",
+    gr.Dropdown,
+    lambda: {"choices": shared_items.list_checkpoint_tiles()},
+    refresh=shared_items.refresh_checkpoints,
+    infotext="Model hash",
+)
+_clip_skip = OptionInfo(
+    1, "Clip skip", gr.Slider, {"minimum": 1, "maximum": 12, "step": 1}, infotext="Clip skip"
+)
+_randn = OptionInfo(
+    "GPU", "Random number generator source.", gr.Radio, {"choices": ["GPU", "CPU", "NV"]}, infotext="RNG"
+)
+_localization = OptionInfo(
+    "None",
+    "Localization",
+    gr.Dropdown,
+    lambda: {"choices": ["None", *localization.localizations]},
+    refresh=lambda: localization.list_localizations(localization.default_dir),
+)
+options_templates.update(
+    options_section(
+        ("sd", "Stable Diffusion", "sd"),
+        {
+            "sd_model_checkpoint": _checkpoint,
+            "CLIP_stop_at_last_layers": _clip_skip.info("ignore last layers of CLIP network; 1 ignores none"),
+            "randn_source": _randn.info("use CPU to get the same picture on every card"),
+        },
+    )
+)
+options_templates.update(
+    options_section(
+        ("ui", "User interface", "ui"),
+        {
+            "localization": _localization.needs_reload_ui(),
+            "interrupt_after_current": OptionInfo(True, "Don't Interrupt in the middle").info(
+                "of several pictures, stop after the current one is finished"
+            ),
+            "send_seed": OptionInfo(True, "Send seed when sending prompt or image to other interface"),
+            "send_size": OptionInfo(True, "Send size when sending prompt or image to another interface"),
+            "live_previews_enable": OptionInfo(True, "Show live previews of the created image"),
+            "show_progress_every_n_steps": OptionInfo(
+                10, "Live preview display period", gr.Slider, {"minimum": -1, "maximum": 32, "step": 1}
+            ).info("in sampling steps; -1 = only after completion of a batch"),
+        },
+    )
+)
 restricted_opts: set[str] = set()

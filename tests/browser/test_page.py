@@ -46,7 +46,7 @@ def test_a_tiled_picture_appears_and_progress_moves(page):
     expect(picture.first).to_be_visible(timeout=10_000)
     assert len(seen) >= 2
     tiled = re.compile("Tiled Diffusion: .*tile_width.*16", re.DOTALL)
-    expect(page.locator("#txt2img_infotext textarea")).to_have_value(tiled)
+    expect(page.locator("#html_info_txt2img").first).to_have_text(tiled)
     assert page.errors == []
 
 

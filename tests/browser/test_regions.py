@@ -267,7 +267,7 @@ def infotext(page, tab):
     """What the server made of Generate: the settings written into the picture."""
     page.click(f"#{HOST[tab]}_generate")
     page.wait_for_selector(f"#{HOST[tab]}_gallery img")
-    text = page.locator(f"#{HOST[tab]}_infotext textarea").input_value()
+    text = page.locator(f"#html_info_{HOST[tab]}").first.inner_text()
     value, _ = json.JSONDecoder().raw_decode(text.split("Tiled Diffusion: ")[1])
     return json.loads(value)
 

@@ -38,7 +38,7 @@ class Broken(scripts.Script):
 @pytest.fixture
 def loaded(webui, tmp_path, monkeypatch):
     """A second extension with the script above; afterwards the repository's own scripts are back."""
-    from modules import extensions, script_callbacks
+    from modules import extensions, paths, script_callbacks
 
     (tmp_path / "scripts").mkdir()
     (tmp_path / "scripts" / "try.py").write_text(SCRIPT)
@@ -48,6 +48,7 @@ def loaded(webui, tmp_path, monkeypatch):
     callbacks = {name: list(entries) for name, entries in script_callbacks.callback_map.items()}
     with monkeypatch.context() as patch:
         patch.setattr(extensions, "extensions", [extensions.Extension("Try", str(tmp_path))])
+        patch.setattr(paths, "script_path", str(tmp_path / "none"))  # without the WebUI's own scripts
         webui.scripts.load_scripts()
     runner = webui.scripts.scripts_txt2img
     runner.initialize_scripts(is_img2img=False)
