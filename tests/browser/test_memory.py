@@ -134,7 +134,9 @@ def test_generate_reload_paste(context, address):
     page.set_input_files(
         "#pnginfo_image input[type=file]", {"name": "p.png", "mimeType": "image/png", "buffer": picture}
     )
-    page.wait_for_function("document.querySelector('#pnginfo_generation_info textarea')?.value.includes('77')")
+    page.wait_for_function(
+        "document.querySelector('#pnginfo_generation_info textarea')?.value.includes('77')"
+    )
     page.locator("#tabs > .tab-nav button", has_text="PNG Info").click()
     page.locator("#tab_pnginfo button", has_text="img2img").click()
     expect(page.locator("#MD-i2i-2-prompt").locator("textarea, input")).to_have_value(PROMPT)
