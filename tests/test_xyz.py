@@ -114,3 +114,40 @@ def test_a_host_without_the_plot(webui, monkeypatch):
 
     monkeypatch.setattr(scripts, "scripts_data", [])
     xyz.add_axes(2)
+
+
+def test_the_hosts_own_plot_draws_with_our_axes(webui):
+    """Through `run` of the X/Y/Z plot of the host: three pictures, each with its own settings, and the grid."""
+    from modules import infotext_utils, script_callbacks, scripts
+
+    script_callbacks.before_ui_callback()
+    data = next(data for data in scripts.scripts_data if data.path.endswith("xyz_grid.py"))
+    plot = data.script_class()
+    plot.current_axis_options = data.module.axis_options
+    labels = [option.label for option in data.module.axis_options]
+    assert len([label for label in labels if label.startswith("[Tiled VAE]")]) == 5
+    nothing = {f"{axis}_{part}": 0 if part == "type" else "" if part == "values" else []
+               for axis in "xyz" for part in ("type", "values", "values_dropdown")}  # fmt: skip
+    chosen = {"x_type": labels.index("[Tiled Diffusion] Latent tile size"), "x_values": "16, 32"}
+    switches = [
+        "draw_legend",
+        "include_sub_grids",
+        "no_fixed_seeds",
+        "vary_seeds_x",
+        "vary_seeds_y",
+        "vary_seeds_z",
+    ]
+    rest = {**dict.fromkeys(switches, False), "include_lone_images": True, "margin_size": 0, "csv_mode": True}
+    p = webui.prepare(SMALL)
+    webui.shared.state.begin(job="test")
+    try:
+        processed = plot.run(p, **{**nothing, **chosen}, **rest)
+    finally:
+        webui.shared.state.end()
+        p.close()
+    widths = []
+    for text in processed.infotexts[1:]:
+        params = infotext_utils.parse_generation_parameters(text)
+        widths.append(json.loads(params["Tiled Diffusion"])["tile_width"])
+    assert widths == [16, 32]
+    assert not hasattr(p, "tiled_settings_changes")

@@ -11,6 +11,9 @@ const numberField = (id) => find(`#${id} input[type=number]`);
 /** What the number field of a component says. */
 export const number = (id) => Number(numberField(id)?.value);
 
+// First the element, then what is in it: a list of selectors would make the browser look through the whole page.
+const textField = (id) => find(`#${id}`)?.querySelector('textarea, input');
+
 /** Write as a person would: the field's own listeners take it up. */
 function type(field, value) {
     if (!field || field.value === String(value)) return;
@@ -19,11 +22,11 @@ function type(field, value) {
     field.dispatchEvent(new Event('change', { bubbles: true }));
 }
 
-const promptField = (tab, index) => find(`#MD-${tab}-${index + 1}-prompt textarea, #MD-${tab}-${index + 1}-prompt input`);
+const promptField = (tab, index) => textField(`MD-${tab}-${index + 1}-prompt`);
 const row = (tab, index) => find(`#MD-${tab}-${index + 1}-region`);
 /** Send a text to the server by a hidden text box. */
 export function send(id, text) {
-    type(find(`#${id} textarea, #${id} input`), text);
+    type(textField(id), text);
 }
 
 const enableBox = (tab, index) => find(`#MD-bbox-${tab}-${index + 1}-enable input`);
@@ -72,8 +75,6 @@ export function markRow(tab, index, colour, text) {
     if (label.dataset.mdPrompt !== text) label.dataset.mdPrompt = text;
 }
 
-const text = (id) => find(`#${id} textarea, #${id} input`)?.value ?? '';
-
 /** Everything about a tab's regions, named as the server's settings. */
 export function readLayout(tab) {
     const ticked = (id) => Boolean(find(`#${id} input`)?.checked);
@@ -84,8 +85,8 @@ export function readLayout(tab) {
             const id = `MD-${tab}-${index + 1}`;
             return {
                 enable, x, y, w, h, prompt,
-                neg_prompt: text(`${id}-neg-prompt`),
-                blend_mode: text(`${id}-blend-mode`),
+                neg_prompt: textField(`${id}-neg-prompt`)?.value ?? '',
+                blend_mode: textField(`${id}-blend-mode`)?.value,
                 feather_ratio: number(`${id}-feather`),
                 seed: number(`${id}-seed`),
             };
