@@ -37,7 +37,7 @@ else:
             return scripts.AlwaysVisible
 
         def ui(self, is_img2img: bool) -> list[Any]:
-            panel = ui.TiledDiffusionPanel(self._tab, ui.max_regions())
+            panel = ui.TiledDiffusionPanel(self._tab, ui.max_regions(), self._inversions.clear)
             self.infotext_fields = panel.infotext_fields()
             self.paste_field_names = [INFOTEXT_KEY]
             return panel.components

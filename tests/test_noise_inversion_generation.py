@@ -152,6 +152,9 @@ def test_the_second_run_is_from_the_cache_until_something_of_it_changes(host):
     assert inversion_calls(host) == 3
     host.draw({**INVERT, **TILES})
     assert inversion_calls(host) == 0  # the first is kept among the others
+    host.script._inversions.clear()  # "Free GPU"
+    host.draw({**INVERT, **TILES})
+    assert inversion_calls(host) == STEPS
 
 
 def test_another_checkpoint_is_inverted_anew(host, monkeypatch):

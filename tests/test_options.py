@@ -46,7 +46,7 @@ def test_the_page_starts_with_them(changed, tab, overlap):
     from tile_host import ui
 
     with gr.Blocks():
-        panel = ui.TiledDiffusionPanel(tab, 1)
+        panel = ui.TiledDiffusionPanel(tab, 1, lambda: None)
         vae = ui.TiledVAEPanel(tab)
     made = {component.elem_id: component.value for component in (*panel.components, *vae.components)}
     assert made[f"MD-{tab}-method"] == "MultiDiffusion"

@@ -103,6 +103,10 @@ class TiledDiffusionPanel(Panel):
 
     settings = TiledDiffusionSettings
 
+    def __init__(self, tab: str, max_regions: int, drop_caches: Callable[[], None]) -> None:
+        self._drop_caches = drop_caches
+        super().__init__(tab, max_regions)
+
     def _fill(self) -> list[Any]:
         advice = self._sampling_controls()
         if self.tab == "t2i":
@@ -121,6 +125,10 @@ class TiledDiffusionPanel(Panel):
                 self._add(name, visible=False)
         return regions.components
 
+    def _free_gpu(self) -> None:
+        self._drop_caches()
+        gr.Info(webui.free_gpu())
+
     def _connect(self) -> None:
         restore_layout(self.tab, self.max_regions, self.components)
 
@@ -129,7 +137,7 @@ class TiledDiffusionPanel(Panel):
             self._add("method")
             advice = SizeAdvice(self.tab)
             free = gr.Button("Free GPU", elem_id=f"MD-{self.tab}-free-gpu", size="sm", scale=0)
-            free.click(fn=lambda: gr.Info(webui.free_gpu()), inputs=[], outputs=[])
+            free.click(fn=self._free_gpu, inputs=[], outputs=[])
         with gr.Row(variant="compact"):
             self._add("tile_width")
             self._add("tile_height")
