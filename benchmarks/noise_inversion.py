@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 import tempfile
 from pathlib import Path
@@ -62,6 +63,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     options = parser.parse_args()
     webui.initialize()
+    logging.getLogger("Tiled Diffusion").setLevel(logging.WARNING)
     common = ("--sampler", "Euler", "--steps", str(options.steps), *SIZE)
     figures: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
