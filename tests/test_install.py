@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -87,7 +88,7 @@ def test_chinese_texts_cover_the_page(webui):
     wanted = {found for component in blocks.get_config_file()["components"] for found in shown(component)}
     for _, option in options.all_options():
         wanted |= {option.label, *(option.component_args or {}).get("choices", [])}
-        wanted.add(option.comment_after.removeprefix("<span class='info'>").removesuffix("</span>"))
+        wanted |= set(re.findall("<span class='info'>(.*?)</span>", option.comment_after))
     wanted = {text for text in wanted if text and text.isascii() and len(text) > 1}
     assert len(wanted) > 80
     same = {"MultiDiffusion", "Mixture of Diffusers", "None"}  # names, not words

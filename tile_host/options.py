@@ -43,6 +43,7 @@ LEVELS = {
 DEFAULT_LEVEL = "A line for each pass"
 AUTOMATIC = 0
 """As a start value of Tiled VAE's sizes: what suits the card."""
+CARD = f"{AUTOMATIC}: what suits the card"
 
 
 def _key(spec: Field[Any], tab: str) -> str:
@@ -64,8 +65,9 @@ def _start_options() -> Iterator[tuple[str, OptionInfo]]:
     """(key, option) of every start value."""
     for cls in KEPT:
         for spec in _kept(cls):
-            for key, tab in {_key(spec, tab): tab for tab in reversed(TABS)}.items():
-                yield key, _start_option(cls, spec, tab)
+            tabs = TABS if control_of(spec).img2img_default is not None else TABS[:1]
+            for tab in tabs:
+                yield _key(spec, tab), _start_option(cls, spec, tab)
 
 
 def _start_option(cls: type, spec: Field[Any], tab: str) -> OptionInfo:
@@ -76,7 +78,6 @@ def _start_option(cls: type, spec: Field[Any], tab: str) -> OptionInfo:
     component: Any = gr.Dropdown
     args: dict[str, Any] = {"choices": list(control.choices)}
     default = default_for(spec, tab)
-    note = "takes effect when the page is reloaded"
     if not control.choices:
         component, args = (
             gr.Slider,
@@ -84,8 +85,8 @@ def _start_option(cls: type, spec: Field[Any], tab: str) -> OptionInfo:
         )
     if cls is TiledVAESettings:
         args["minimum"] = default = AUTOMATIC
-        note = f"0: what suits the card; {note}"
-    return OptionInfo(default, label, component, args, section=SECTION).info(note)
+        return OptionInfo(default, label, component, args, section=SECTION).info(CARD).needs_reload_ui()
+    return OptionInfo(default, label, component, args, section=SECTION).needs_reload_ui()
 
 
 def all_options() -> Iterator[tuple[str, OptionInfo]]:

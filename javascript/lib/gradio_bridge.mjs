@@ -5,6 +5,7 @@ const app = () => (typeof gradioApp === 'function' ? gradioApp() : document);
 export const find = (selector) => app().querySelector(selector);
 
 const FIELDS = ['x', 'y', 'w', 'h'];
+const INPUTS = ['img2img_image', 'img2img_sketch', 'img2maskimg', 'inpaint_sketch', 'img_inpaint_base'];
 const HOST_TAB = { t2i: 'txt2img', i2i: 'img2img' };
 
 const numberField = (id) => find(`#${id} input[type=number]`);
@@ -112,6 +113,11 @@ export function pageSize(tab) {
     if (tab === 't2i' && find('#MD-t2i-overwrite-image-size input')?.checked) {
         return { width: number('MD-overwrite-width-t2i'), height: number('MD-overwrite-height-t2i') };
     }
+    if (tab === 'i2i' && find('#img2img_tab_resize_by')?.offsetParent) {
+        const { naturalWidth = 0, naturalHeight = 0 } = inputImage() ?? {};
+        const scale = number('img2img_scale');
+        return { width: Math.floor(naturalWidth * scale), height: Math.floor(naturalHeight * scale) };
+    }
     const host = HOST_TAB[tab];
     return { width: number(`${host}_width`), height: number(`${host}_height`) };
 }
@@ -122,14 +128,20 @@ export function chosenColours() {
     return text.split(/\s+/).filter((word) => CSS.supports('color', word));
 }
 
-/** The picture that img2img starts from, as a data URL, or null. */
+/** The picture that img2img starts from: that of the mode whose tab is in front. */
+function inputImage() {
+    const filled = INPUTS.map((id) => find(`#${id}`)).filter((holder) => holder?.querySelector('img'));
+    return (filled.find((holder) => holder.offsetParent) ?? filled[0])?.querySelector('img');
+}
+
+/** The same as a data URL, or null. */
 export function img2imgInput() {
-    return find('#img2img_image img')?.src ?? null;
+    return inputImage()?.src ?? null;
 }
 
 /** The size of the picture that img2img will draw, in pixels. */
 export function img2imgSize() {
-    const input = find('#img2img_image img');
+    const input = inputImage();
     const natural = input?.naturalWidth ? { width: input.naturalWidth, height: input.naturalHeight } : pageSize('i2i');
     const { width, height } = canvasSize('i2i', natural);
     return { width: Math.floor(width), height: Math.floor(height) };
