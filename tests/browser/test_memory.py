@@ -215,3 +215,32 @@ def test_the_line_follows_the_page_and_recommend_sets_the_sizes(context, address
     expect(page.locator("#MD-t2i-latent-tile-width input[type=number]")).to_have_value("96")
     expect(line).not_to_contain_text("⚠")
     assert page.errors == []
+
+
+def test_the_settings_page_reaches_the_controls_the_boxes_and_the_language(checkpoint, context, tmp_path):
+    kept = tmp_path / "config.json"
+    kept.write_text(
+        json.dumps(
+            {
+                "localization": "zh_CN",
+                "tiled_diffusion_tile_width": 64,
+                "tiled_diffusion_overlap_i2i": 20,
+                "tiled_diffusion_region_colours": "rgb(1,2,3) nonsense",
+            }
+        )
+    )
+    with running_page(checkpoint, "--ui-settings-file", str(kept)) as address:
+        page = opened(context, address)
+        values = [controls(page, tab) for tab in ("t2i", "i2i")]
+        assert values[0]["MD-t2i-latent-tile-width"] == values[1]["MD-i2i-latent-tile-width"] == 64
+        assert values[0]["MD-t2i-latent-tile-overlap"] == 48
+        assert values[1]["MD-i2i-latent-tile-overlap"] == 20
+        open_accordion(page, "MD-t2i-enabled")
+        expect(page.locator("#MD-t2i-recommend")).to_have_text("推荐设置")
+        expect(page.locator("#MD-t2i-latent-tile-width")).to_contain_text("潜空间分块宽度")
+        assert "潜空间像素" in page.locator("#MD-t2i-latent-tile-width").get_attribute("title")
+        page.click("#MD-t2i-regions .label-wrap")
+        page.click("#MD-t2i-1-region .label-wrap")
+        page.check("#MD-bbox-t2i-1-enable input")  # its canvas appears by itself
+        expect(page.locator("#MD-bbox-ref-t2i .md-region")).to_have_css("border-top-color", "rgb(1, 2, 3)")
+        assert page.errors == []
