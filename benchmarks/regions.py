@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,12 +30,12 @@ from miniwebui import render, webui  # noqa: E402
 
 DEMO = ROOT / "miniwebui/models/Stable-diffusion/demo.safetensors"
 GROUNDS = ("sea", "meadow", "desert", "forest", "mountains", "city skyline")
-SIDE, WIDE = 256, 768
+SIDE, WIDE, STEPS = 256, 768, 12
 TILES = {"enabled": True, "tile_width": SIDE // 8, "tile_height": SIDE // 8, "overlap": SIDE // 16}
-BALLOON = {"x": 0.5, "y": 0.0, "w": 0.25, "h": 0.75}
+BALLOON = {"x": 0.5, "y": 0.0, "w": 0.25, "h": 1.0}
 RED, LEAST_RED = 60, 0.01
 """A pixel is red whose red is above green and blue by this; a balloon covers at least this share of its box."""
-FIT, CHECK = 12, 6
+FIT, CHECK = 8, 4
 """Pictures of each ground that the means are taken from, and that they are checked with."""
 CELLS, RIDGE = 4, 1e-3
 
@@ -47,6 +48,7 @@ def draw(
     settings = {**TILES, **more, "enable_bbox_control": bool(regions)}
     settings["regions"] = [{"enable": True, **region} for region in regions]
     arguments = ["--prompt", prompt, "--width", str(width), "--height", str(SIDE), "--seed", str(seed)]
+    arguments += ["--steps", str(STEPS)]
     (image,) = render.draw_once(*arguments, "--script", "Tiled Diffusion", json.dumps(settings))
     return np.asarray(image, dtype=float)
 
@@ -172,6 +174,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--sheet", type=Path, help="write pictures of the first seeds as one")
     options = parser.parse_args()
+    logging.disable(logging.INFO)  # a line for every picture
     webui.initialize(str(DEMO))
     seeds = range(1, options.seeds + 1)
     with_balloon, side_by_side = balloons(seeds), halves(seeds)

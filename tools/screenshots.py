@@ -12,7 +12,7 @@ PROMPT = "city skyline, night"
 REGIONS = (
     ("sea", "Background", ((0.0, 0.0), (0.5, 1.0))),
     ("meadow", "Background", ((0.5, 0.0), (1.0, 1.0))),
-    ("red balloon", "Foreground", ((0.58, 0.04), (0.88, 0.64))),
+    ("red balloon", "Foreground", ((0.62, 0.0), (0.92, 1.0))),
 )
 
 

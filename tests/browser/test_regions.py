@@ -201,6 +201,15 @@ def test_sides_above_1280_pixels_carry_a_warning(page, tab):
     expect(label).to_have_text("1")  # 0.8 * 1600 is just allowed
     set_number(page, f"{HOST[tab]}_width", 1608)
     expect(label).to_have_text("⚠ 1")
+    set_number(page, f"{HOST[tab]}_width", 512)
+    expect(label).to_have_text("1")
+    if tab == "i2i":
+        page.click("#MD-i2i-upscaler-index input")
+        page.click("#MD-i2i-upscaler-index li:has-text('Lanczos')")
+        set_number(page, "MD-i2i-upscaler-factor", 3)  # of the reference image's 512
+        expect(label).to_have_text("1")
+        set_number(page, "MD-i2i-upscaler-factor", 4)
+        expect(label).to_have_text("⚠ 1")
 
 
 def test_boxes_stay_right_when_image_tab_or_accordion_change(page, tab, tmp_path):
