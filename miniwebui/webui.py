@@ -49,13 +49,42 @@ def default_script_args(runner: Any) -> list[Any]:
     return runner.default_args()
 
 
+def create_api(app: Any) -> Any:
+    """Serve the API from an application that may have answered requests already."""
+    from modules.api.api import Api
+    from modules.call_queue import queue_lock
+
+    app.middleware_stack = None  # made anew with the API's own at the next request
+    return Api(app, queue_lock)
+
+
+def api_only() -> int:
+    """`--nowebui`: the API without a page, until Ctrl-C."""
+    from fastapi import FastAPI
+
+    from modules import script_callbacks, shared, ui
+
+    app = FastAPI()
+    shared.demo = ui.create_ui()  # clients may send a picture's text, which the page's fields read
+    api = create_api(app)
+    script_callbacks.app_started_callback(None, app)
+    api.launch("127.0.0.1", shared.cmd_opts.port or API_PORT, "")
+    return 0
+
+
 def page(arguments: list[str]) -> int:
-    """`python -m miniwebui`: the page, until Ctrl-C."""
+    """`python -m miniwebui`: the page and the API, until Ctrl-C."""
+    from modules import extensions, launch_utils, shared_cmd_options
+
+    if not shared_cmd_options.cmd_opts.skip_install:
+        launch_utils.run_extensions_installers(shared_cmd_options.cmd_opts.ui_settings_file)
     initialize(settings=True)
     import gradio as gr
 
-    from modules import extensions, progress, script_callbacks, shared, ui
+    from modules import progress, script_callbacks, shared, ui
 
+    if shared.cmd_opts.nowebui:
+        return api_only()
     gr.routes.templates.TemplateResponse = ui.add_scripts(gr.routes.templates.TemplateResponse)
     shared.demo = ui.create_ui().queue(64)
     app, _, _ = shared.demo.launch(
@@ -65,6 +94,7 @@ def page(arguments: list[str]) -> int:
         prevent_thread_lock=True,
     )
     progress.setup_progress_api(app)
+    create_api(app)
     script_callbacks.app_started_callback(shared.demo, app)
     shared.demo.block_thread()
     return 0

@@ -1,0 +1,234 @@
+"""The HTTP API as clients use it: `webuiapi` from the package registry, and plain requests for what is wrong."""
+
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import pytest
+import requests
+import uvicorn
+import webuiapi
+from fastapi import FastAPI
+from PIL import Image
+
+from miniwebui import webui as program
+
+SMALL = {"prompt": "sea, day", "width": 128, "height": 64, "steps": 2, "seed": 5, "sampler_name": "Euler"}
+MEBIBYTE = 2**20
+
+
+@pytest.fixture(scope="module")
+def server(webui):
+    """The API on a port of this machine: `url`, and a `client` of webuiapi."""
+    from modules import ui
+
+    ui.create_ui()
+    app = FastAPI()
+    program.create_api(app)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    running = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning"))
+    thread = threading.Thread(target=running.run, daemon=True)
+    thread.start()
+    while not running.started:
+        time.sleep(0.05)
+    url = f"http://127.0.0.1:{port}/sdapi/v1"
+    yield SimpleNamespace(url=url, client=webuiapi.WebUIApi(host="127.0.0.1", port=port))
+    running.should_exit = True
+    thread.join(10)
+
+
+@pytest.fixture
+def post(server):
+    def send(path, timeout=120, **body):
+        return requests.post(f"{server.url}/{path}", json=body, timeout=timeout)
+
+    yield send
+    drawn = send("txt2img", **SMALL)  # whatever was sent before, the server goes on
+    assert drawn.status_code == 200
+    assert len(drawn.json()["images"]) == 1
+
+
+def named_args(client, script, tab, **values):
+    """The argument list of a script, made by a client that knows only labels: {label: value}."""
+    infos = [info for info in client.get_endpoint("script-info", None) if info["name"] == script.lower()]
+    info = next(info for info in infos if info["is_img2img"] == (tab == "img2img"))
+    labels = [arg["label"] for arg in info["args"]]
+    unknown = set(values) - set(labels)
+    assert not unknown
+    return [values.get(arg["label"], arg["value"]) for arg in info["args"]]
+
+
+@pytest.fixture
+def client(server):
+    def get_endpoint(name, _):
+        return requests.get(f"{server.url}/{name}", timeout=30).json()
+
+    server.client.get_endpoint = get_endpoint
+    return server.client
+
+
+def tiled(client, tab="txt2img", **values):
+    small = {"Latent tile width": 16, "Latent tile height": 16, "Latent tile overlap": 4}
+    args = named_args(client, "Tiled Diffusion", tab, **{"Tiled Diffusion": True, **small, **values})
+    return {"Tiled Diffusion": {"args": args}}
+
+
+def test_a_client_draws_a_tiled_panorama_with_regions(client):
+    region = {"Enable Region 1": True, "Enable Control": True, "Draw full canvas background": True}
+    scripts = tiled(client, **region)
+    result = client.txt2img(**{**SMALL, "width": 512}, alwayson_scripts=scripts)
+    assert result.image.size == (512, 64)
+    text = result.info["infotexts"][0]
+    assert "Tiled Diffusion" in text
+    assert "regions" in text
+    assert result.image.info["parameters"] == text
+
+
+def test_positions_and_names_are_the_same_thing(client):
+    by_name = client.txt2img(
+        **{**SMALL, "width": 256}, alwayson_scripts=tiled(client, Method="MultiDiffusion")
+    )
+    positions = [True, "MultiDiffusion", False, True, 1024, 1024, 16, 16, 4]
+    by_place = client.txt2img(
+        **{**SMALL, "width": 256}, alwayson_scripts={"Tiled Diffusion": {"args": positions}}
+    )
+    assert by_name.image.tobytes() == by_place.image.tobytes()
+    assert by_name.info["infotexts"] == by_place.info["infotexts"]
+
+
+def test_progress_rises_and_an_interrupt_stops(client, server):
+    def draw():
+        return client.txt2img(**{**SMALL, "steps": 40, "width": 256}, alwayson_scripts=tiled(client))
+
+    def watch(job, until=lambda progress: False):
+        seen = []
+        while not job.done():
+            progress = client.get_progress()
+            if progress["state"]["job_count"]:
+                seen.append(progress["progress"])
+                if until(progress):
+                    requests.post(f"{server.url}/interrupt", timeout=10)
+            time.sleep(0.02)
+        return seen
+
+    with ThreadPoolExecutor() as pool:
+        seen = watch(pool.submit(draw))
+        assert seen == sorted(seen)
+        assert seen[0] < 0.3
+        assert seen[-1] > 0.9
+        assert client.get_progress()["progress"] == 0
+
+        job = pool.submit(draw)
+        watch(job, until=lambda progress: progress["state"]["sampling_step"] >= 2)
+        assert job.result().image.size == (256, 64)
+    assert client.get_progress()["state"]["job_count"] == 0
+
+
+def test_two_calls_at_once_are_drawn_one_after_the_other(client):
+    alone = client.txt2img(**SMALL).image.tobytes()
+    with ThreadPoolExecutor() as pool:
+        both = list(pool.map(lambda _: client.txt2img(**SMALL), range(2)))
+    assert [result.image.tobytes() for result in both] == [alone, alone]
+
+
+def test_img2img_and_png_info_and_infotext(client, post):
+    picture = Image.new("RGB", (256, 64), "teal")
+    result = client.img2img(
+        images=[picture], **{**SMALL, "width": 256}, alwayson_scripts=tiled(client, "img2img")
+    )
+    assert result.image.size == (256, 64)
+    text = client.png_info(result.image).info
+    assert text == result.info["infotexts"][0]
+    info = post("png-info", image=webuiapi.webuiapi.b64_img(result.image)).json()
+    assert info["parameters"]["Seed"] == "5"
+    again = post("txt2img", infotext=text, width=64).json()
+    assert again["parameters"]["steps"] == 2
+    assert '"width": 64' in again["info"]
+    assert "Tiled Diffusion" in again["info"]
+
+
+def test_what_a_client_may_ask_for(client, server, webui, tmp_path, monkeypatch):
+    monkeypatch.setattr(webui.shared, "config_filename", str(tmp_path / "config.json"))
+    assert "Euler a" in [sampler["name"] for sampler in client.get_samplers()]
+    assert "Karras" in [scheduler["label"] for scheduler in client.get_schedulers()]
+    assert {"None", "Lanczos"} <= {upscaler["name"] for upscaler in client.get_upscalers()}
+    assert any(model["title"].startswith("random") for model in client.get_sd_models())
+    assert {"tiled diffusion", "tiled vae", "x/y/z plot"} <= set(client.get_scripts()["txt2img"])
+    assert client.get_cmd_flags()["md_max_regions"] >= 1
+    before = client.get_options()["send_seed"]
+    client.set_options({"send_seed": not before})
+    assert client.get_options()["send_seed"] is not before
+    assert '"send_seed"' in (tmp_path / "config.json").read_text()
+    client.set_options({"send_seed": before})
+    for path in (
+        "sd-vae", "hypernetworks", "face-restorers", "realesrgan-models", "prompt-styles", "embeddings", "memory",
+        "latent-upscale-modes",
+    ):  # fmt: skip
+        assert requests.get(f"{server.url}/{path}", timeout=30).status_code == 200
+
+
+def test_a_client_draws_an_x_y_z_plot(client):
+    axes = {"X type": 1, "X values": "1-3", "Y type": 0, "Z type": 0}  # numbers of the choices
+    args = named_args(client, "X/Y/Z plot", "txt2img", **axes)
+    result = client.txt2img(**SMALL, script_name="X/Y/Z plot", script_args=args)
+    assert "X Values: 1-3" in result.info["infotexts"][0]
+    assert result.image.width >= 3 * 128
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "words"),
+    [
+        ("txt2img", {"steps": "many"}, 422, "steps"),
+        ("txt2img", {"alwayson_scripts": "Tiled VAE"}, 422, "alwayson_scripts"),
+        ("txt2img", {"sampler_name": "Euler b"}, 400, "Sampler not found"),
+        ("txt2img", {"script_name": "no such"}, 422, "Script 'no such' not found"),
+        ("txt2img", {"alwayson_scripts": {"no such": {"args": []}}}, 422, "Script 'no such' not found"),
+        (
+            "txt2img",
+            {"alwayson_scripts": {"x/y/z plot": {"args": []}}},
+            422,
+            "Cannot have a selectable script",
+        ),
+        ("txt2img", {"alwayson_scripts": {"tiled diffusion": {"args": 5}}}, 500, ""),
+        (
+            "txt2img",
+            {"alwayson_scripts": {"tiled diffusion": {"args": [True, "Mix"]}}},
+            500,
+            "'Method' is 'Mix'; allowed is",
+        ),
+        (
+            "txt2img",
+            {"alwayson_scripts": {"tiled diffusion": {"args": [True, "MultiDiffusion", *["x"] * 400]}}},
+            500,
+            "allowed is true or false",
+        ),
+        ("txt2img", {"width": 100}, 500, "Width 100 is not a multiple of 8 pixels"),
+        ("img2img", {}, 404, "Init image not found"),
+        ("img2img", {"init_images": ["bm90aGluZw=="]}, 500, "Invalid encoded image"),
+        ("img2img", {"init_images": ["http://127.0.0.1/x.png"]}, 500, "Requests not allowed"),
+        ("png-info", {"image": "%"}, 500, "Invalid encoded image"),
+        ("options", {"sd_model_checkpoint": "nowhere"}, 500, "model 'nowhere' not found"),
+    ],
+)
+def test_what_is_wrong_is_said(post, path, body, status, words):
+    answer = post(path, **{**(SMALL if path.endswith("2img") else {}), **body})
+    assert answer.status_code == status
+    assert words in answer.text
+
+
+def test_fewer_arguments_than_the_script_has(post):
+    answer = post("txt2img", **SMALL, alwayson_scripts={"Tiled Diffusion": {"args": [True]}})
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("field", ["init_images", "mask", "steps"])
+def test_a_body_of_fifty_megabytes(post, field):
+    large = "A" * (50 * MEBIBYTE)
+    body = {"init_images": [large]} if field == "init_images" else {"init_images": ["A"], field: large}
+    answer = post("img2img", **{**SMALL, **body})
+    assert answer.status_code == (422 if field == "steps" else 500)
+    assert len(answer.content) < MEBIBYTE
