@@ -16,10 +16,20 @@ FACTS = json.loads((ROOT / "tests/data/webui-1.10.1.json").read_text())
 POSITIONAL = ("pk", "po")
 
 
+def module_of(name):
+    """A module of ours; a script is the one that the WebUI has loaded."""
+    if not name.startswith("scripts."):
+        return importlib.import_module(name)
+    from modules import scripts
+
+    file = name.removeprefix("scripts.") + ".py"
+    return next(data.module for data in scripts.scripts_data if data.script_class.__module__ == file)
+
+
 def offered(webui):
     """(label, ours, parameters of the real one) for every function and method that both have."""
     for module_name, facts in FACTS.items():
-        module = importlib.import_module(module_name)
+        module = module_of(module_name)
         for name, params in facts["functions"].items():
             if inspect.isfunction(ours := getattr(module, name, None)):
                 yield f"{module_name}.{name}", ours, params
@@ -55,9 +65,27 @@ def difference(ours, params):
     return None
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "modules.api.api.Api", "modules.api.models", "modules.call_queue.wrap_gradio_call", "modules.progress",
+        "modules.infotext_utils.ParamBinding", "modules.infotext_utils.connect_paste", "modules.txt2img.txt2img",
+        "modules.img2img.img2img", "modules.launch_utils.run_extension_installer", "modules.options.OptionInfo",
+        "modules.ui_settings.UiSettings", "modules.localization", "scripts.xyz_grid.AxisOption",
+    ],
+)  # fmt: skip
+def test_what_extensions_and_clients_look_for_is_there(webui, name):
+    known, _, attribute = name, "", ""
+    if name not in FACTS:
+        known, _, attribute = name.rpartition(".")
+    assert known in FACTS
+    module = module_of(known)
+    assert not attribute or hasattr(module, attribute)
+
+
 def test_signatures_are_the_real_ones(webui):
     compared = list(offered(webui))
-    assert len(compared) > 150
+    assert len(compared) > 300
     wrong = [f"{label} {what}" for label, ours, params in compared if (what := difference(ours, params))]
     assert not wrong, "\n".join(wrong)
 

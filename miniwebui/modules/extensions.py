@@ -6,6 +6,7 @@ import importlib.util
 import os
 from argparse import ArgumentParser
 from dataclasses import dataclass
+from typing import Any
 
 from modules.paths_internal import extensions_builtin_dir, script_path
 
@@ -18,6 +19,7 @@ class Extension:
     path: str
     enabled: bool = True
     is_builtin: bool = False
+    metadata: Any = None
 
     @property
     def canonical_name(self) -> str:

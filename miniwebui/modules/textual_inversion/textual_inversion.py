@@ -11,9 +11,10 @@ from modules import devices, errors, hashes
 class Embedding:
     """The learned vectors [vectors, channels] that a name stands for."""
 
-    def __init__(self, vec: torch.Tensor, name: str, filename: str | None = None):
+    def __init__(self, vec: torch.Tensor, name: str, step: int | None = None, filename: str | None = None):
         self.vec = vec
         self.name = name
+        self.step = step
         self.filename = filename
         self.vectors, self.shape = vec.shape[0], vec.shape[-1]
         self.shorthash = hashes.sha256(filename, f"textual_inversion/{name}")[:10] if filename else None
@@ -69,10 +70,13 @@ class EmbeddingDatabase:
         self.word_embeddings[embedding.name] = embedding
         return embedding
 
-    def load_from_file(self, path: str, filename: str, model) -> None:
-        embedding = Embedding(read_vectors(path).to(devices.device), os.path.splitext(filename)[0], path)
+    def load_from_file(self, path: str, filename: str) -> None:
+        from modules import shared
+
+        vectors = read_vectors(path).to(devices.device)
+        embedding = Embedding(vectors, os.path.splitext(filename)[0], filename=path)
         if embedding.shape == self.expected_shape:
-            self.register_embedding(embedding, model)
+            self.register_embedding(embedding, shared.sd_model)
         else:
             self.skipped_embeddings[embedding.name] = embedding
 
@@ -90,15 +94,15 @@ class EmbeddingDatabase:
         self.expected_shape = model.cond_stage_model.wrapped.transformer.config.hidden_size
         for folder in self.embedding_dirs.values():
             if os.path.isdir(folder.path):
-                self._load_folder(folder, model)
+                self._load_folder(folder)
 
-    def _load_folder(self, folder: DirWithTextualInversionEmbeddings, model) -> None:
+    def _load_folder(self, folder: DirWithTextualInversionEmbeddings) -> None:
         folder.mtime = os.path.getmtime(folder.path)
         for filename in sorted(os.listdir(folder.path)):
             if os.path.splitext(filename)[1].lower() not in (".pt", ".bin", ".safetensors"):
                 continue
             try:
-                self.load_from_file(os.path.join(folder.path, filename), filename, model)
+                self.load_from_file(os.path.join(folder.path, filename), filename)
             except Exception as error:
                 errors.display(error, f"loading embedding {filename}")
 
