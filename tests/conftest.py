@@ -8,6 +8,7 @@ import torch
 from hypothesis import settings
 
 from miniwebui import webui as miniwebui_webui
+from tests.upscaler_network import save_upscaler
 
 settings.register_profile("unhurried", deadline=None)  # the machine may be busy; nothing here tests speed
 settings.load_profile("unhurried")
@@ -78,3 +79,33 @@ def webui(checkpoint):
         return process(prepare(settings, vae, **arguments))
 
     return SimpleNamespace(shared=shared, scripts=scripts, prepare=prepare, process=process, draw=draw)
+
+
+@pytest.fixture
+def learned(webui, tmp_path, monkeypatch):
+    """An upscaler from a file with a small random network, listed as `tiny-4x`: its entry of the list."""
+    from modules import esrgan_model, modelloader, shared
+
+    save_upscaler(tmp_path / "tiny-4x.safetensors")
+    monkeypatch.setattr(esrgan_model.UpscalerESRGAN, "model_path", str(tmp_path))
+    before = shared.sd_upscalers
+    modelloader.load_upscalers()
+    yield next(data for data in shared.sd_upscalers if data.name == "tiny-4x")
+    shared.sd_upscalers = before
+
+
+@pytest.fixture
+def tiled_calls(webui, monkeypatch):
+    """Which networks of the VAE ran tiled, in order."""
+    from tile_host import vae as tile_host_vae
+
+    seen = []
+    original = tile_host_vae._Watch.progress
+
+    def progress(self, done, total):
+        if done == 1:
+            seen.append(self._name.split()[-1])
+        original(self, done, total)
+
+    monkeypatch.setattr(tile_host_vae._Watch, "progress", progress)
+    return seen

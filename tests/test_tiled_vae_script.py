@@ -16,21 +16,6 @@ def pixels(processed):
     return np.stack([np.asarray(image) for image in processed.images]).astype(int)
 
 
-@pytest.fixture
-def tiled_calls(monkeypatch):
-    """Which networks ran tiled."""
-    seen = []
-    original = tile_host_vae._Watch.progress
-
-    def progress(self, done, total):
-        if done == 1:
-            seen.append(self._name.split()[-1])
-        original(self, done, total)
-
-    monkeypatch.setattr(tile_host_vae._Watch, "progress", progress)
-    return seen
-
-
 def assert_unpatched(webui):
     vae = webui.shared.sd_model.first_stage_model
     for owner, names in (

@@ -71,6 +71,24 @@ def test_the_canvas_has_the_size_of_the_input_or_the_sliders(webui, init_images,
     assert init_images[0][1] == size
 
 
+def test_a_network_enlarges_and_both_halves_of_the_vae_are_tiled(
+    webui, learned, init_images, tiled_calls, caplog
+):
+    """The way to a large picture: 128x80 to 512x320, drawn in tiles, encoded and decoded in tiles."""
+    caplog.set_level("INFO")
+    settings = TILED | {"upscaler_name": "tiny-4x", "scale_factor": 4.0}
+    small = noise(128, 80)
+    vae = {"enabled": True, "encoder_tile_size": 256, "decoder_tile_size": 48}
+    p = webui.prepare(settings, vae, init_images=[small], denoising_strength=0.5, steps=4)
+    (drawn,) = webui.process(p).images
+    assert drawn.size == (512, 320)
+    ((given,), _) = init_images[0]
+    assert np.array_equal(pixels(given), pixels(learned.scaler.upscale(small, 4, learned.data_path)))
+    assert "Upscaling 128x80 by 4 with tiny-4x" in caplog.text
+    assert "canvas 64x40 (latent), 7x4 tiles" in caplog.text
+    assert tiled_calls == ["encoder", "decoder"]
+
+
 def test_several_init_images_are_all_upscaled(webui, init_images):
     first, second = noise(seed=1), noise(seed=2)
     p, drawn = start(webui, LANCZOS, [first, second], batch_size=2, seed=[5, 6])
@@ -198,6 +216,14 @@ def test_transparent_parts_get_the_hosts_background(webui, monkeypatch):
         assert [flattened(indexed).getpixel((x, 0)) for x in (0, 1)] == [clear, solid]
     assert [flattened(rgba).getpixel((x, 0)) for x in (0, 1)] == [clear, solid]
     assert flattened(rgba.convert("LA")).getpixel((0, 0)) == clear
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "I;16", "P", "LA", "RGBA", "1", "YCbCr"])
+def test_every_kind_of_image_is_drawn(webui, init_images, mode):
+    image = Image.new(mode, (96, 64))
+    _, (drawn,) = start(webui, LANCZOS, image, steps=1)
+    assert drawn.size == (192, 128)
+    assert init_images[0][0][0].mode == "RGB"
 
 
 def test_every_kind_of_image_is_read_rightly():

@@ -4,21 +4,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.upscaler_network import save_upscaler
-
-
-@pytest.fixture
-def learned(webui, tmp_path, monkeypatch):
-    """The list's entry of a small random network in a file."""
-    from modules import esrgan_model, modelloader, shared
-
-    save_upscaler(tmp_path / "tiny-4x.safetensors")
-    monkeypatch.setattr(esrgan_model.UpscalerESRGAN, "model_path", str(tmp_path))
-    before = shared.sd_upscalers
-    modelloader.load_upscalers()
-    yield next(data for data in shared.sd_upscalers if data.name == "tiny-4x")
-    shared.sd_upscalers = before
-
 
 def noise(width, height):
     pixels = np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8)
