@@ -144,14 +144,14 @@ export function img2imgSize() {
     const input = inputImage();
     const natural = input?.naturalWidth ? { width: input.naturalWidth, height: input.naturalHeight } : pageSize('i2i');
     const { width, height } = canvasSize('i2i', natural);
-    return { width: Math.floor(width), height: Math.floor(height) };
+    return { width: 8 * Math.floor(width / 8), height: 8 * Math.floor(height / 8) };
 }
 
 /** The size of the canvas that the boxes are fractions of, in pixels; `natural` is the reference image's. */
 export function canvasSize(tab, natural) {
-    const upscaler = find(`#MD-${tab}-upscaler-index input`)?.value ?? 'None';
-    if (tab === 't2i' || upscaler === 'None') return pageSize(tab);
+    if (tab === 't2i') return pageSize(tab);
+    const upscaler = find('#MD-i2i-upscaler-index input')?.value ?? 'None';
+    const scale = upscaler === 'None' ? 1 : number('MD-i2i-upscaler-factor') || 1;
     const { width, height } = find('#MD-i2i-keep-input-size input')?.checked ? natural : pageSize(tab);
-    const scale = number('MD-i2i-upscaler-factor') || 1;
     return { width: width * scale, height: height * scale };
 }

@@ -8,20 +8,23 @@ from typing import Any
 import gradio as gr
 
 from modules import images, processing, scripts, shared
+from modules.img2img_batch import process_batch
 from modules.infotext_utils import create_override_settings_dict
 from modules.shared import opts
 from modules.ui_common import outputs_of
 
-MODE_IMG2IMG, MODE_INPAINT, MODE_INPAINT_UPLOAD = 0, 2, 4
+MODE_IMG2IMG, MODE_INPAINT, MODE_INPAINT_UPLOAD, MODE_BATCH = 0, 2, 4, 5
 SCALE_BY = 1
 
 
 def _source(mode: int, init_img: Any, init_img_with_mask: Any, init_img_inpaint: Any, init_mask: Any) -> Any:
-    """(picture, mask or None) of the mode; the drawing modes of the real page are not here.
+    """(picture, mask or None) of the mode, none for a batch; the drawing modes of the real page are not here.
 
     Raises:
         ValueError: there is no picture.
     """
+    if mode == MODE_BATCH:
+        return None, None
     image, mask = init_img, None
     if mode == MODE_INPAINT and init_img_with_mask:
         image = init_img_with_mask["image"]
@@ -78,7 +81,8 @@ def img2img(
 ) -> tuple[Any, str, str, str]:
     """-> (pictures, their settings as JSON, the first one's text and the comments as HTML)."""
     image, mask = _source(mode, init_img, init_img_with_mask, init_img_inpaint, init_mask_inpaint)
-    if selected_scale_tab == SCALE_BY:
+    to_scale = selected_scale_tab == SCALE_BY
+    if to_scale and mode != MODE_BATCH:
         width, height = int(image.width * scale_by), int(image.height * scale_by)
     p = processing.StableDiffusionProcessingImg2Img(
         sd_model=shared.sd_model,
@@ -108,6 +112,21 @@ def img2img(
     p.script_args = args
     p.user = getattr(request, "username", None)
     with closing(p):
-        processed = scripts.scripts_img2img.run(p, *args) or processing.process_images(p)
+        if mode == MODE_BATCH:
+            uploaded = img2img_batch_source_type == "upload"
+            processed = process_batch(
+                p,
+                img2img_batch_upload or [] if uploaded else img2img_batch_input_dir,
+                "" if uploaded else img2img_batch_output_dir,
+                "" if uploaded else img2img_batch_inpaint_mask_dir,
+                args,
+                to_scale=to_scale,
+                scale_by=scale_by,
+                use_png_info=img2img_batch_use_png_info,
+                png_info_props=img2img_batch_png_info_props,
+                png_info_dir=img2img_batch_png_info_dir,
+            ) or processing.Processed(p, [], p.seed, "There was no picture to draw from.")
+        else:
+            processed = scripts.scripts_img2img.run(p, *args) or processing.process_images(p)
     shared.total_tqdm.clear()
     return outputs_of(processed)

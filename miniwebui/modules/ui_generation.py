@@ -87,10 +87,13 @@ class GenerationTab:
         elem_id = f"{self.name}_{key}"
         self.made[key] = gr.Slider(low, high, step=step, value=value, label=label, elem_id=elem_id)
 
-    def _sizes(self) -> None:
+    def _dimensions(self) -> None:
         with FormRow():
             self._slider("width", "Width", 64, 2048, 8, DEFAULTS["width"])
             self._slider("height", "Height", 64, 2048, 8, DEFAULTS["height"])
+
+    def _sizes(self) -> None:
+        self._dimensions()
         with FormRow():
             self._slider("batch_count", "Batch count", 1, 100, 1, 1)
             self._slider("batch_size", "Batch size", 1, 8, 1, 1)

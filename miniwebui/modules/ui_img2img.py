@@ -1,4 +1,4 @@
-"""The img2img tab: a picture, or a picture with a mask that is painted or uploaded."""
+"""The img2img tab: a picture, a picture with a mask that is painted or uploaded, or a folder of pictures."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from modules.ui_components import FormRow
 from modules.ui_generation import DEFAULTS, GenerationTab
 
 RESIZE_MODES = ["Just resize", "Crop and resize", "Resize and fill", "Just resize (latent upscale)"]
+PNG_INFO = ["Prompt", "Negative prompt", "Seed", "CFG scale", "Sampler", "Steps", "Model hash"]
 FILLS = ["fill", "original", "latent noise", "latent nothing"]
 
 
@@ -50,11 +51,56 @@ class Img2ImgTab(GenerationTab):
             ) as uploaded:
                 self._picture("inpaint_base", "Image", "img_inpaint_base")
                 self._picture("inpaint_mask", "Mask (white is drawn anew)", "img_inpaint_mask")
+            with gr.TabItem("Batch", id="batch", elem_id="img2img_batch_tab") as batch:
+                self._batch()
         self._mode_tabs = (
             (plain, img2img.MODE_IMG2IMG),
             (painted, img2img.MODE_INPAINT),
             (uploaded, img2img.MODE_INPAINT_UPLOAD),
+            (batch, img2img.MODE_BATCH),
         )
+
+    def _batch(self) -> None:
+        """Pictures to draw from one after the other: uploaded, or in a folder of the server."""
+        made = self.made
+        made["batch_source"] = gr.Textbox(visible=False, value="upload")
+        with gr.Tabs(elem_id="img2img_batch_source"):
+            with gr.TabItem("Upload", id="batch_upload", elem_id="img2img_batch_upload_tab") as uploaded:
+                made["batch_upload"] = gr.Files(label="Files", elem_id="img2img_batch_upload")
+            with gr.TabItem(
+                "From directory", id="batch_from_dir", elem_id="img2img_batch_from_dir_tab"
+            ) as folder:
+                self._text("batch_input_dir", "Input directory")
+                self._text("batch_output_dir", "Output directory", placeholder="Empty: where img2img saves")
+                self._text(
+                    "batch_inpaint_mask_dir",
+                    "Inpaint batch mask directory",
+                    placeholder="Masks of the same names",
+                )
+        for tab, source in ((uploaded, "upload"), (folder, "from dir")):
+            tab.select(lambda source=source: source, [], [made["batch_source"]], show_progress=False)
+        with gr.Accordion("PNG info", open=False):
+            made["batch_use_png_info"] = gr.Checkbox(
+                label="Append png info to prompts", elem_id="img2img_batch_use_png_info"
+            )
+            self._text("batch_png_info_dir", "PNG info directory", placeholder="Empty: the input directory")
+            made["batch_png_info_props"] = gr.CheckboxGroup(
+                PNG_INFO, label="Parameters to take from png info"
+            )
+
+    def _text(self, key: str, label: str, **more: Any) -> None:
+        self.made[key] = gr.Textbox(label=label, elem_id=f"img2img_{key}", **more)
+
+    def _dimensions(self) -> None:
+        """A size, or a factor of the picture's own; `scale_tab` says which."""
+        self.made["scale_tab"] = gr.Number(value=0, visible=False, precision=0)
+        with gr.Tabs(elem_id="img2img_tabs_resize"):
+            with gr.Tab("Resize to", id="to", elem_id="img2img_tab_resize_to") as to:
+                super()._dimensions()
+            with gr.Tab("Resize by", id="by", elem_id="img2img_tab_resize_by") as by:
+                self._slider("scale", "Scale", 0.05, 4, 0.05, 1)
+        for number, tab in enumerate((to, by)):
+            tab.select(lambda number=number: number, [], [self.made["scale_tab"]], show_progress=False)
 
     def _inpainting(self) -> None:
         with gr.Group(elem_id="inpaint_controls", visible=False) as controls:
@@ -81,13 +127,14 @@ class Img2ImgTab(GenerationTab):
     def inputs(self) -> list[Any]:
         """The real page has more ways to give a picture: here they are empty."""
         made = self.made
-        none, zero, empty = gr.State(None), gr.State(0), gr.State("")
+        none, zero = gr.State(None), gr.State(0)
         order = (
             "id_task", "mode", "prompt", "neg_prompt", "styles", "init", none, "painted", none, none,
             "inpaint_base", "inpaint_mask", "mask_blur", zero, "fill", "batch_count", "batch_size", "cfg_scale",
-            none, "denoising_strength", zero, "height", "width", zero, "resize_mode", "full_res",
-            "inpaint_full_res_padding", "mask_invert", empty, empty, empty, "override_settings", none, none, empty,
-            empty, none,
+            none, "denoising_strength", "scale_tab", "height", "width", "scale", "resize_mode", "full_res",
+            "inpaint_full_res_padding", "mask_invert", "batch_input_dir", "batch_output_dir",
+            "batch_inpaint_mask_dir", "override_settings", "batch_use_png_info", "batch_png_info_props",
+            "batch_png_info_dir", "batch_source", "batch_upload",
         )  # fmt: skip
         return [made[key] if isinstance(key, str) else key for key in order]
 
