@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from tools.page import chromium, open_accordion, running_page, set_number
 
-PATIENCE = 120_000  # ms for two steps on a busy machine
+PATIENCE = 300_000  # ms for two steps on a busy machine
 
 
 @pytest.fixture(scope="module")
