@@ -109,3 +109,19 @@ def test_conditions_of_sdxl_are_cut_where_spatial_and_repeated_elsewhere():
     assert torch.equal(cut["c_concat"][0][2:], cond["c_concat"][0][..., 2:6])
     assert torch.equal(cut["hint"][2:], cond["hint"][..., 16:48])
     assert cut["transformer_options"] == {"flag": True}
+
+
+def test_conditions_of_one_row_or_no_row_serve_every_row():
+    boxes, canvas, rows = [Box(0, 0, 4, 4), Box(2, 0, 4, 4)], (4, 6), 3
+    cond = {
+        "hint": torch.arange(24.0).view(1, 1, 4, 6),  # one picture for the whole batch
+        "style": torch.randn(1, 9),
+        "schedule": torch.arange(1000.0),  # no rows at all
+        "c_concat": [torch.zeros(4, 5, 1, 1)],  # the rows of a skipped uncond too
+    }
+    cut = tile_conditioning(cond, boxes, canvas, rows)
+    assert cut["hint"].shape == (6, 1, 4, 4)
+    assert torch.equal(cut["hint"][3:], cond["hint"][..., 2:6].expand(3, 1, 4, 4))
+    assert cut["style"] is cond["style"]
+    assert cut["schedule"] is cond["schedule"]
+    assert cut["c_concat"][0].shape == (6, 5, 1, 1)

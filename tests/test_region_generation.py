@@ -5,6 +5,7 @@ region's own, with the region's seed: so the plan of rows, prompts and noise is 
 """
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -158,6 +159,33 @@ def test_seeds_are_recorded_for_each_picture(webui):
     assert seeds[0][1] == 40
     assert seeds[1] == [seeds[0][0] + 1, 41]
     assert seeds[0][0] >= 0
+
+
+def test_seeds_are_recorded_for_each_batch(webui):
+    processed = webui.draw(settings({**WHOLE, "seed": 40}), batch_size=2, n_iter=2, steps=1)
+    texts = processed.infotexts[processed.index_of_first_image :]
+    seeds = [int(re.search(r'"seed\\*": (\d+)', text)[1]) for text in texts]
+    assert seeds == [40, 41, 42, 43]
+    last = pixels(webui.draw(settings({**WHOLE, "seed": 43}), seed=10, steps=1))
+    assert np.abs(pixels(processed)[3] - last[0]).max() <= 1
+
+
+def test_regions_of_the_hires_pass_are_told_its_size(webui, monkeypatch):
+    """SDXL's conditions hold the picture's size."""
+    sizes = []
+    model = webui.shared.sd_model
+    encode = model.get_learned_conditioning
+
+    def watched(texts):
+        sizes.append((texts[0], getattr(texts, "width", None), getattr(texts, "height", None)))
+        return encode(texts)
+
+    monkeypatch.setattr(model, "get_learned_conditioning", watched)
+    region = {**WHOLE, "prompt": "hires balloon"}
+    webui.draw(
+        settings(region), enable_hr=True, hr_scale=2.0, denoising_strength=0.7, hr_upscaler="Latent", steps=1
+    )
+    assert {size[1:] for size in sizes if "balloon" in size[0]} == {(256, 128), (512, 256)}
 
 
 def test_and_in_a_region_is_refused(webui):

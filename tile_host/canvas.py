@@ -90,7 +90,7 @@ class Canvas:
             rows: what the rows of x are; without it those that the sampler asks about next.
         """
         if self._regions is not None:
-            rows = rows or self._plan.next_rows(x.shape[0])
+            rows = rows or self._plan.next_rows(cond, x.shape[0])
             by_tiles, by_regions = denoisers(model, self._prompts, rows)
             return self._regions.fuse(by_tiles, by_regions, x, sigma, cond, after_batch)
         if self._tiles is not None:

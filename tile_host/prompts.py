@@ -135,15 +135,35 @@ class RowPlan:
         self._cfg_denoiser = cfg_denoiser
         self._step: int | None = None
         self._cursor = 0
+        self._texts: list[Tensor] = []  # of the rows of this step so far
 
-    def next_rows(self, count: int) -> Rows:
-        """The next call, of `count` rows."""
+    def next_rows(self, cond: Any, count: int) -> Rows:
+        """The next call, of `count` rows that are told `cond` by the host."""
         step = self._cfg_denoiser.step
         if step != self._step:
             self._step, self._cursor = step, 0
-        start = self._cursor
-        self._cursor += count
-        return Rows(step, start, self._cursor)
+            self._texts.clear()
+        text = cond["crossattn"] if "crossattn" in cond else cond["c_crossattn"][0]
+        if self._cursor + count > self._rows_of_a_step():
+            start = self._asked_before(text, count)
+        else:
+            start = self._cursor
+            self._cursor += count
+            self._texts.extend(text)
+        return Rows(step, start, start + count)
+
+    def _rows_of_a_step(self) -> int:
+        args = self._cfg_denoiser.sampler.sampler_extra_args
+        return sum(map(len, args["cond"].batch)) + len(args["uncond"])
+
+    def _asked_before(self, text: Tensor, count: int) -> int:
+        """The first of the rows that an extension asks about once more (self-attention guidance and its like): those of
+        the same text, else the unconds."""
+        for start in range(len(self._texts) - count + 1):
+            rows = self._texts[start : start + count]
+            if all(row.shape == asked.shape and torch.equal(row, asked) for row, asked in zip(rows, text)):
+                return start
+        return max(0, self._rows_of_a_step() - count)
 
 
 def denoisers(denoise: Denoise, prompts: RegionPrompts, rows: Rows) -> tuple[Denoise, DenoiseRegions]:
@@ -156,6 +176,10 @@ def denoisers(denoise: Denoise, prompts: RegionPrompts, rows: Rows) -> tuple[Den
     def denoise_regions(regions: Sequence[int], x: Tensor, sigma: Tensor, cond: Any) -> Tensor:
         prompts.networks.use(prompts.networks.keys[regions[0]])
         texts = [text for index in regions for text in prompts.rows(index, rows)]
+        if len(texts) != len(x):
+            raise ValueError(
+                f"The model is asked about {len(x)} rows; the regions' prompts have {len(texts)}."
+            )
         out = torch.empty_like(x)
         for length in dict.fromkeys(map(tokens, texts)):
             picks = [i for i, text in enumerate(texts) if tokens(text) == length]

@@ -74,11 +74,16 @@ class TiledDiffusionSession:
                 )
             self._generation.enter_context(patching.attribute(p, name, size))
 
-    def _infotext(self, index: int | None = None, **_scope: Any) -> str:
-        """What is written into picture `index` of the generation: with the seeds that its regions really had."""
+    def _infotext(
+        self, p: Any, index: int = 0, all_seeds: Any = None, use_main_prompt: bool = False, **_scope: Any
+    ) -> str:
+        """What is written into picture `index`, of the batch if the host's `all_seeds` are the batch's: with the seeds
+        that its regions really had."""
+        if all_seeds is p.seeds and not use_main_prompt:
+            index += p.iteration * p.batch_size
         regions = list(self.settings.regions)
         for number, _ in self._active:
-            regions[number] = replace(regions[number], seed=self._seeds[number] + (index or 0))
+            regions[number] = replace(regions[number], seed=self._seeds[number] + index)
         return to_infotext(replace(self.settings, regions=tuple(regions)))
 
     def begin_pass(self, p: Any, x: Tensor, noise: Tensor, conds: Any) -> None:

@@ -25,8 +25,7 @@ class _HookedModel:
     """The model that CFGDenoiser calls, with its call replaced and all else passed through."""
 
     def __init__(self, model: Any, call: DenoiserCall) -> None:
-        self._model = model
-        self._call = call
+        vars(self).update(_model=model, _call=call)
 
     def __call__(self, x: Tensor, sigma: Tensor, cond: Any = None, **kwargs: Any) -> Tensor:
         def denoise(x: Tensor, sigma: Tensor, cond: Any) -> Tensor:
@@ -35,7 +34,10 @@ class _HookedModel:
         return self._call(denoise, x, sigma, cond)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
+        return getattr(vars(self)["_model"], name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(vars(self)["_model"], name, value)
 
 
 @contextmanager

@@ -21,10 +21,13 @@ def _scale_to_canvas(shape: torch.Size, canvas: tuple[int, int]) -> int:
 
 
 def _tile_tensor(value: Tensor, boxes: Sequence[Box], canvas: tuple[int, int], rows: int) -> Tensor:
-    if value.ndim == 0:
-        return value
-    value = value[:rows]  # the host keeps the rows of a skipped uncond in c_concat, but not in x
+    if value.ndim == 4 and len(value) > rows:
+        value = value[:rows]  # the host keeps the rows of a skipped uncond in c_concat, but not in x
     scale = _scale_to_canvas(value.shape, canvas)
+    if scale and len(value) == 1:
+        value = value.expand(rows, *value.shape[1:])
+    if value.ndim == 0 or len(value) != rows:
+        return value  # not of rows: it serves them all
     if not scale:
         return value.repeat(len(boxes), *[1] * (value.ndim - 1))
     scaled = (Box(b.x * scale, b.y * scale, b.w * scale, b.h * scale) for b in boxes)
@@ -34,8 +37,9 @@ def _tile_tensor(value: Tensor, boxes: Sequence[Box], canvas: tuple[int, int], r
 def tile_conditioning(cond: Any, boxes: Sequence[Box], canvas: tuple[int, int], rows: int) -> Any:
     """The condition for `boxes` denoised in one batch, rows ordered tile by tile.
 
-    Tensors of the canvas' spatial size (or a whole multiple of it) are cropped, other tensors are repeated;
-    dicts, lists and tuples are rebuilt, because hosts cast a condition in place; anything else passes through.
+    Tensors of the canvas' spatial size (or a whole multiple of it) are cropped, other tensors of as many rows are
+    repeated; dicts, lists and tuples are rebuilt, because hosts cast a condition in place; anything else passes
+    through.
 
     Args:
         cond: the condition of the whole canvas.

@@ -17,21 +17,32 @@ def attribute(owner: Any, name: str, value: Any) -> Iterator[None]:
     try:
         yield
     finally:
-        if before is _ABSENT:
-            vars(owner).pop(name, None)
-        else:
-            setattr(owner, name, before)
+        _give_back(owner, name, before)
+
+
+def _give_back(owner: Any, name: str, before: Any) -> None:
+    if before is _ABSENT:
+        vars(owner).pop(name, None)
+    else:
+        setattr(owner, name, before)
 
 
 @contextmanager
 def instance_class(instance: Any, **members: Any) -> Iterator[None]:
-    """Give one instance a subclass of its class with `members`: the way to patch a property of one object."""
+    """Give one instance a subclass of its class with `members`: the way to patch a property of one object.
+
+    Where another extension has put a class of its own upon ours, ours stays below it, without its members.
+    """
     original = type(instance)
-    instance.__class__ = type(original.__name__, (original,), members)
+    patched = type(original.__name__, (original,), members)
+    instance.__class__ = patched
     try:
         yield
     finally:
-        instance.__class__ = original
+        for name in members:
+            delattr(patched, name)
+        if type(instance) is patched:
+            instance.__class__ = original
 
 
 @contextmanager
@@ -40,11 +51,17 @@ def closed_with(owner: Any, undo: Callable[[], None]) -> Iterator[None]:
 
     The host closes its processing object after errors too, when it calls no hook of a script.
     """
-    host_close = owner.close
+    host_close, before, active = owner.close, vars(owner).get("close", _ABSENT), True
 
     def close() -> None:
-        undo()
+        if active:
+            undo()
         host_close()
 
-    with attribute(owner, "close", close):
+    owner.close = close
+    try:
         yield
+    finally:
+        active = False
+        if vars(owner).get("close") is close:  # else another extension has wrapped it: its wrapper stays
+            _give_back(owner, "close", before)

@@ -1,0 +1,136 @@
+"""Beside other extensions: their calls of the model, their conditions, their patches that come and go in any order."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from modules import script_callbacks, shared
+from modules.sd_samplers_cfg_denoiser import CFGDenoiser
+from tile_host import webui as adapter
+from tile_utils import patching
+
+TILED = {"enabled": True, "tile_width": 16, "tile_height": 16, "overlap": 8}
+REGION = {
+    "enable": True,
+    "x": 0.0,
+    "y": 0.0,
+    "w": 1.0,
+    "h": 1.0,
+    "prompt": "red balloon",
+    "neg_prompt": "boat",
+}
+REGIONS = {**TILED, "enable_bbox_control": True, "regions": [{**REGION, "seed": 7}]}
+
+
+def pixels(processed):
+    return np.stack([np.asarray(image) for image in processed.images]).astype(int)
+
+
+@pytest.fixture
+def callbacks():
+    """Registers callbacks of a denoiser step; takes them away again."""
+    mine = []
+
+    def register(before, after):
+        script_callbacks.on_cfg_denoiser(before)
+        script_callbacks.on_cfg_denoised(after)
+        mine.extend((before, after))
+
+    yield register
+    for callback in mine:
+        script_callbacks.remove_callbacks_for_function(callback)
+
+
+@pytest.mark.parametrize("which", ["uncond", "cond"])
+@pytest.mark.parametrize("together", [True, False])
+def test_a_second_call_of_the_model_in_a_step_is_about_the_rows_whose_text_it_has(
+    webui, callbacks, monkeypatch, which, together
+):
+    """As self-attention guidance (the uncond rows) and perturbed attention guidance (the cond rows) do."""
+    asked, differences = {}, []
+
+    def before(params):
+        rows = slice(0, 4) if which == "cond" else slice(4, 6)  # two pictures of two parts, then two unconds
+        asked["rows"], asked["x"], asked["sigma"] = rows, params.x[rows], params.sigma[rows]
+        text = params.text_cond if which == "cond" else params.text_uncond
+        asked["cond"] = {"c_crossattn": [text], "c_concat": [params.image_cond[rows]]}
+
+    def after(params):
+        again = params.inner_model(asked["x"], asked["sigma"], cond=asked["cond"])
+        differences.append(float((again - params.x[asked["rows"]]).abs().max()))
+
+    callbacks(before, after)
+    monkeypatch.setitem(shared.opts.data, "batch_cond_uncond", together)
+    webui.draw(REGIONS, prompt="sea AND night", negative_prompt="grey", batch_size=2, steps=2)
+    assert len(differences) == 2
+    assert max(differences) < 1e-4
+
+
+def test_a_second_call_with_another_text_is_drawn_too(webui, callbacks):
+    asked = {}
+
+    def before(params):
+        asked["x"], asked["sigma"] = params.x[:1], params.sigma[:1]
+        asked["cond"] = {"c_crossattn": [params.text_cond[:1] * 0], "c_concat": [params.image_cond[:1]]}
+
+    def after(params):
+        asked["again"] = params.inner_model(asked["x"], asked["sigma"], cond=asked["cond"])
+
+    callbacks(before, after)
+    plain = pixels(webui.draw(REGIONS, steps=1))
+    assert torch.isfinite(asked["again"]).all()
+    script_callbacks.remove_callbacks_for_function(after)
+    assert np.array_equal(plain, pixels(webui.draw(REGIONS, steps=1)))
+
+
+def test_patches_that_leave_in_another_order(webui):
+    class Denoiser:
+        @property
+        def inner_model(self):
+            return lambda x, sigma, cond: x
+
+    denoiser, seen = Denoiser(), []
+
+    def call(model, x, sigma, cond):
+        seen.append("ours")
+        return model(x, sigma, cond)
+
+    ours = adapter.hooked_denoiser(denoiser, call)
+    ours.__enter__()
+    theirs = patching.instance_class(denoiser, flag=True)
+    theirs.__enter__()
+    denoiser.inner_model(1, 2, cond=3)
+    assert seen == ["ours"]
+    ours.__exit__(None, None, None)  # the other extension's patch is still on top
+    assert denoiser.flag
+    denoiser.inner_model(1, 2, cond=3)
+    theirs.__exit__(None, None, None)
+    denoiser.inner_model(1, 2, cond=3)
+    assert seen == ["ours"]
+    assert not hasattr(denoiser, "flag")
+
+
+def test_a_method_wrapped_by_another_extension_stays_wrapped(webui):
+    closed = []
+    owner = SimpleNamespace(close=lambda: closed.append("host"))
+    with patching.closed_with(owner, lambda: closed.append("ours")):
+        wrapped = owner.close
+        owner.close = lambda: (closed.append("theirs"), wrapped())
+    owner.close()
+    assert closed == ["theirs", "host"]
+
+
+def test_what_another_extension_sets_on_the_model_reaches_the_model(webui, monkeypatch):
+    seen = []
+    forward = CFGDenoiser.forward
+
+    def watched(self, *args, **kwargs):
+        self.inner_model.mark = "theirs"
+        seen.append((self.inner_model.mark, self.model_wrap.mark))
+        return forward(self, *args, **kwargs)
+
+    monkeypatch.setattr(CFGDenoiser, "forward", watched)
+    webui.draw(TILED, steps=1)
+    assert seen == [("theirs", "theirs")]
