@@ -108,13 +108,12 @@ class TiledDiffusionPanel(Panel):
         super().__init__(tab, max_regions)
 
     def _fill(self) -> list[Any]:
-        advice = self._sampling_controls()
+        self._sampling_controls()
         if self.tab == "t2i":
             self._size_controls()
         else:
             self._input_controls()
             self._inversion_controls()
-        advice.line(self._made)
         with gr.Accordion("Region Prompt Control", open=False, elem_id=f"MD-{self.tab}-regions"):
             with gr.Row(variant="compact"):
                 self._add("enable_bbox_control")
@@ -132,11 +131,11 @@ class TiledDiffusionPanel(Panel):
     def _connect(self) -> None:
         restore_layout(self.tab, self.max_regions, self.components)
 
-    def _sampling_controls(self) -> SizeAdvice:
+    def _sampling_controls(self) -> None:
         with gr.Row(variant="compact"):
             self._add("method")
             advice = SizeAdvice(self.tab)
-            free = gr.Button("Free GPU", elem_id=f"MD-{self.tab}-free-gpu", size="sm", scale=0)
+            free = gr.Button("Free GPU", elem_id=f"MD-{self.tab}-free-gpu", size="sm", scale=0, min_width=90)
             free.click(fn=self._free_gpu, inputs=[], outputs=[])
         with gr.Row(variant="compact"):
             self._add("tile_width")
@@ -144,7 +143,7 @@ class TiledDiffusionPanel(Panel):
         with gr.Row(variant="compact"):
             self._add("overlap")
             self._add("tile_batch_size")
-        return advice
+        advice.line(self._made)
 
     def _size_controls(self) -> None:
         overwrite = self._add("overwrite_size")

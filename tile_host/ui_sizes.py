@@ -32,6 +32,7 @@ class SizeAdvice:
             elem_id=f"MD-{tab}-recommend",
             size="sm",
             scale=0,
+            min_width=90,
             tooltip="Tile, overlap and batch that suit the picture's size and the free memory",
         )
 
