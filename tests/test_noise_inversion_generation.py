@@ -355,6 +355,6 @@ def test_the_demo_model_draws_its_picture_again(webui):
 
     eight = {**INVERT, "noise_inverse_steps": 8}
     whole, tiled = psnr(eight), psnr({**eight, "tile_width": 32, "tile_height": 16, "overlap": 12})
-    assert whole > 25
-    assert tiled > whole - 1
-    assert tiled > psnr({"enabled": True}) + 4
+    assert whole > 24
+    assert tiled > whole - 1.5
+    assert tiled > psnr({"enabled": True}) + 2
