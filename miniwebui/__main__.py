@@ -7,7 +7,9 @@ import sys
 
 from miniwebui import environment
 
-USAGE = "usage: python -m miniwebui [--port N] [--nowebui] | render --prompt … --out FILE | test [pytest options]"
+USAGE = (
+    "usage: python -m miniwebui [--port N] [--nowebui] | render --prompt … --out FILE | test [pytest options]"
+)
 
 
 def test(options: list[str]) -> int:
