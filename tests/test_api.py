@@ -13,6 +13,7 @@ import webuiapi
 from fastapi import FastAPI
 from PIL import Image
 
+from examples import api_client
 from miniwebui import webui as program
 
 SMALL = {"prompt": "sea, day", "width": 128, "height": 64, "steps": 2, "seed": 5, "sampler_name": "Euler"}
@@ -36,7 +37,7 @@ def server(webui):
     while not running.started:
         time.sleep(0.05)
     url = f"http://127.0.0.1:{port}/sdapi/v1"
-    yield SimpleNamespace(url=url, client=webuiapi.WebUIApi(host="127.0.0.1", port=port))
+    yield SimpleNamespace(port=port, url=url, client=webuiapi.WebUIApi(host="127.0.0.1", port=port))
     running.should_exit = True
     thread.join(10)
 
@@ -52,28 +53,16 @@ def post(server):
     assert len(drawn.json()["images"]) == 1
 
 
-def named_args(client, script, tab, **values):
-    """The argument list of a script, made by a client that knows only labels: {label: value}."""
-    infos = [info for info in client.get_endpoint("script-info", None) if info["name"] == script.lower()]
-    info = next(info for info in infos if info["is_img2img"] == (tab == "img2img"))
-    labels = [arg["label"] for arg in info["args"]]
-    unknown = set(values) - set(labels)
-    assert not unknown
-    return [values.get(arg["label"], arg["value"]) for arg in info["args"]]
-
-
 @pytest.fixture
 def client(server):
-    def get_endpoint(name, _):
-        return requests.get(f"{server.url}/{name}", timeout=30).json()
-
-    server.client.get_endpoint = get_endpoint
     return server.client
 
 
 def tiled(client, tab="txt2img", **values):
     small = {"Latent tile width": 16, "Latent tile height": 16, "Latent tile overlap": 4}
-    args = named_args(client, "Tiled Diffusion", tab, **{"Tiled Diffusion": True, **small, **values})
+    args = api_client.script_args(
+        client, "Tiled Diffusion", tab == "img2img", **{"Tiled Diffusion": True, **small, **values}
+    )
     return {"Tiled Diffusion": {"args": args}}
 
 
@@ -86,6 +75,14 @@ def test_a_client_draws_a_tiled_panorama_with_regions(client):
     assert "Tiled Diffusion" in text
     assert "regions" in text
     assert result.image.info["parameters"] == text
+
+
+def test_the_example_of_the_readme(server, tmp_path):
+    out = tmp_path / "panorama.png"
+    api_client.main(["--port", str(server.port), "--width", "512", "--steps", "1", "--out", str(out)])
+    assert Image.open(out).size == (512, 256)
+    with pytest.raises(KeyError, match="Latent tile witdh"):
+        api_client.script_args(server.client, "Tiled Diffusion", False, **{"Latent tile witdh": 1})
 
 
 def test_positions_and_names_are_the_same_thing(client):
@@ -173,7 +170,7 @@ def test_what_a_client_may_ask_for(client, server, webui, tmp_path, monkeypatch)
 
 def test_a_client_draws_an_x_y_z_plot(client):
     axes = {"X type": 1, "X values": "1-3", "Y type": 0, "Z type": 0}  # numbers of the choices
-    args = named_args(client, "X/Y/Z plot", "txt2img", **axes)
+    args = api_client.script_args(client, "X/Y/Z plot", False, **axes)
     result = client.txt2img(**SMALL, script_name="X/Y/Z plot", script_args=args)
     assert "X Values: 1-3" in result.info["infotexts"][0]
     assert result.image.width >= 3 * 128
