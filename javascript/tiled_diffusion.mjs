@@ -54,7 +54,7 @@ class TabCanvas {
         if (this.editor.drag) return; // the pointer leads
         const regions = page.readRegions(this.tab);
         this.editor.colours = page.chosenColours();
-        this.editor.show(regions, page.canvasSize(this.tab, natural));
+        this.editor.show(regions, page.canvasSize(this.tab));
         regions.forEach(({ enable, prompt }, index) => page.markRow(this.tab, index, this.editor.colour(index), enable ? prompt : ''));
     }
 }

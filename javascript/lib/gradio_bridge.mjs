@@ -139,19 +139,14 @@ export function img2imgInput() {
     return inputImage()?.src ?? null;
 }
 
-/** The size of the picture that img2img will draw, in pixels. */
-export function img2imgSize() {
-    const input = inputImage();
-    const natural = input?.naturalWidth ? { width: input.naturalWidth, height: input.naturalHeight } : pageSize('i2i');
-    const { width, height } = canvasSize('i2i', natural);
-    return { width: 8 * Math.floor(width / 8), height: 8 * Math.floor(height / 8) };
-}
-
-/** The size of the canvas that the boxes are fractions of, in pixels; `natural` is the reference image's. */
-export function canvasSize(tab, natural) {
-    if (tab === 't2i') return pageSize(tab);
+/** The size of the canvas that the boxes are fractions of, in pixels: the picture that will be drawn. */
+export function canvasSize(tab) {
+    const page = pageSize(tab);
+    if (tab === 't2i') return page;
     const upscaler = find('#MD-i2i-upscaler-index input')?.value ?? 'None';
     const scale = upscaler === 'None' ? 1 : number('MD-i2i-upscaler-factor') || 1;
-    const { width, height } = find('#MD-i2i-keep-input-size input')?.checked ? natural : pageSize(tab);
-    return { width: width * scale, height: height * scale };
+    const { naturalWidth, naturalHeight } = inputImage() ?? {};
+    const kept = naturalWidth && find('#MD-i2i-keep-input-size input')?.checked;
+    const { width, height } = kept ? { width: naturalWidth, height: naturalHeight } : page;
+    return { width: 8 * Math.floor((width * scale) / 8), height: 8 * Math.floor((height * scale) / 8) };
 }

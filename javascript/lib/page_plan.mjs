@@ -36,7 +36,7 @@ function passes(tab) {
     const steps = page.number(`${HOST_TAB[tab]}_steps`) || 20;
     if (tab === 't2i') return txt2imgPasses(page.pageSize(tab), steps, hires());
     const denoise = page.number('img2img_denoising_strength');
-    return [{ name: 'Picture', ...page.img2imgSize(), steps: drawn(steps, denoise), denoise }];
+    return [{ name: 'Picture', ...page.canvasSize('i2i'), steps: drawn(steps, denoise), denoise }];
 }
 
 function plan(tab) {
