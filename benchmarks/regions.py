@@ -30,7 +30,7 @@ from miniwebui import render, webui  # noqa: E402
 
 DEMO = ROOT / "miniwebui/models/Stable-diffusion/demo.safetensors"
 GROUNDS = ("sea", "meadow", "desert", "forest", "mountains", "city skyline")
-SIDE, WIDE, STEPS = 256, 768, 12
+SIDE, WIDE, STEPS, CFG = 256, 768, 12, 6.0
 TILES = {"enabled": True, "tile_width": SIDE // 8, "tile_height": SIDE // 8, "overlap": SIDE // 16}
 BALLOON = {"x": 0.5, "y": 0.0, "w": 0.25, "h": 1.0}
 RED, LEAST_RED = 60, 0.01
@@ -48,7 +48,7 @@ def draw(
     settings = {**TILES, **more, "enable_bbox_control": bool(regions)}
     settings["regions"] = [{"enable": True, **region} for region in regions]
     arguments = ["--prompt", prompt, "--width", str(width), "--height", str(SIDE), "--seed", str(seed)]
-    arguments += ["--steps", str(STEPS)]
+    arguments += ["--steps", str(STEPS), "--cfg", str(CFG)]
     (image,) = render.draw_once(*arguments, "--script", "Tiled Diffusion", json.dumps(settings))
     return np.asarray(image, dtype=float)
 
@@ -89,6 +89,10 @@ def box_slices(region: dict[str, float]) -> tuple[slice, slice]:
     return slice(top, top + int(region["h"] * SIDE)), slice(left, left + int(region["w"] * WIDE))
 
 
+def is_red(picture: Picture) -> NDArray[np.bool_]:
+    return picture[..., 0] - picture[..., 1:].max(-1) > RED
+
+
 def balloons(seeds: Sequence[int]) -> list[Picture]:
     """Foreground over a meadow; returns the pictures."""
     inside = np.zeros((SIDE, WIDE), dtype=bool)
@@ -98,18 +102,20 @@ def balloons(seeds: Sequence[int]) -> list[Picture]:
     first, last = np.flatnonzero(columns)[[0, -1]]
     beside = ~inside & (np.abs(np.arange(WIDE) - (first + last) / 2) < (last - first) / 2 + reach)
     zones = {"beside the box, where its tiles are": beside, "farther": ~inside & ~beside}
-    found, changes, pictures = [], {name: [] for name in zones}, []
+    found, alone, changes, pictures = [], [], {name: [] for name in zones}, []
     for seed in seeds:
         region = {**BALLOON, "blend_mode": "Foreground", "feather_ratio": 0.2, "seed": seed + 500}
         plain = draw("meadow, day", seed, WIDE)
         silent = draw("meadow, day", seed, WIDE, [region], draw_background=True)
         asked = draw("meadow, day", seed, WIDE, [{**region, "prompt": "red balloon"}], draw_background=True)
-        red = asked[..., 0] - asked[..., 1:].max(-1) > RED
+        red = is_red(asked)
         found.append(red[inside].mean() > LEAST_RED and red[inside].sum() > 0.9 * red.sum())
+        alone.append(is_red(draw("meadow, day, red balloon", seed)).mean() > LEAST_RED)
         for name, zone in zones.items():
             changes[name].append([np.abs(picture - plain)[zone].mean() for picture in (asked, silent)])
         pictures.append(asked)
     print(f"meadow with a red balloon in a box: inside of it in {share(found)}")
+    print(f"  without regions, anywhere on 256x256: in {share(alone)}")
     for name, values in changes.items():
         of_asked, of_silent = np.mean(values, 0)
         print(f"  mean change {name}: {of_asked:.2f} of 255, by a region without words {of_silent:.2f}")
