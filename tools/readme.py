@@ -1,0 +1,71 @@
+"""The commands of the README, and the pictures beside them: `.venv/bin/python -m tools.readme` draws them all anew."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+IMAGES = ROOT / "docs/images"
+SHOWN = {"panorama": "panorama", "regions": "regions-example", "hires": "hires"}
+"""Pictures of the commands by name, and of their files in docs/images."""
+
+
+def render_commands(readme: str = "README.md") -> list[list[str]]:
+    """The options of every `python -m miniwebui render` in a README, in order."""
+    text = (ROOT / readme).read_text(encoding="utf-8")
+    blocks = re.findall(r"^```\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    commands = [
+        shlex.split(command)
+        for block in blocks
+        for command in re.split(r"^(?=python )", block.replace("\\\n", " "), flags=re.MULTILINE)
+    ]
+    return [words[4:] for words in commands if words[1:4] == ["-m", "miniwebui", "render"]]
+
+
+def draw(commands: list[list[str]], folder: Path, *more: str) -> dict[str, Image.Image]:
+    """The pictures of some commands, by the name that they are written under in `folder`; `more` is added to each.
+
+    The mini WebUI must be initialised.
+    """
+    from miniwebui import render
+
+    pictures = {}
+    for options in commands:
+        values = [
+            str(folder / word) if before == "--init" else word
+            for before, word in zip(["", *options], options)
+        ]
+        out = folder / options[options.index("--out") + 1]
+        (picture,) = render.draw_once(*values, *more)
+        picture.save(out)
+        pictures[out.stem] = picture
+    return pictures
+
+
+def before_and_after(small: Image.Image, large: Image.Image, side: int = 640) -> Image.Image:
+    """The same part of both at the size of the larger, one beside the other."""
+    box = (large.width // 3, large.height // 4, large.width // 3 + side, large.height // 4 + side)
+    sheet = Image.new("RGB", (2 * side + 8, side), "white")
+    sheet.paste(small.resize(large.size, Image.Resampling.BICUBIC).crop(box), (0, 0))
+    sheet.paste(large.crop(box), (side + 8, 0))
+    return sheet
+
+
+def main() -> None:
+    from miniwebui import webui
+
+    webui.initialize()
+    with tempfile.TemporaryDirectory() as folder:
+        pictures = draw(render_commands(), Path(folder))
+    for name, file in SHOWN.items():
+        pictures[name].save(IMAGES / f"{file}.jpg", quality=90)
+    before_and_after(pictures["small"], pictures["upscaled"]).save(IMAGES / "upscale.jpg", quality=90)
+
+
+if __name__ == "__main__":
+    main()
