@@ -11,6 +11,8 @@ WIDTH = 32
 
 def components(prediction_type: str = "epsilon", seed: int = 0) -> SimpleNamespace:
     """What `checkpoint_layout.load_checkpoint` returns."""
+    from modules.sd_hijack import text_model_of
+
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         unet = UNet2DConditionModel(
@@ -41,6 +43,8 @@ def components(prediction_type: str = "epsilon", seed: int = 0) -> SimpleNamespa
                 eos_token_id=49407,
             )
         )
+        # The host's emphasis divides by the mean of what the encoder says, which without this bias is 0.
+        torch.nn.init.normal_(text_model_of(text_encoder).final_layer_norm.bias)
     return SimpleNamespace(
         unet=unet.eval(),
         vae=vae.eval(),
