@@ -33,13 +33,19 @@ WAYS = {
 }
 
 
-def seam_ratios(picture: np.ndarray, overlap: int) -> tuple[float, float]:
+def seam_ratios(picture: np.ndarray, overlap: int, tile: int = TILE) -> tuple[float, float]:
     """Mean absolute step into the first column of a tile or out of its last, over that between other latent pixels,
-    and over that between all other columns."""
-    grid = make_grid(WIDTH // 8, HEIGHT // 8, TILE, TILE, overlap)
-    borders = {8 * x for box in grid.boxes for x in (box.x, box.x + box.w)} - {0, WIDTH}
+    and over that between all other columns.
+
+    Args:
+        picture: [H, W, 3], drawn in one row of tiles.
+        overlap, tile: in latent pixels.
+    """
+    height, width = picture.shape[:2]
+    grid = make_grid(width // 8, height // 8, tile, height // 8, overlap)
+    borders = {8 * x for box in grid.boxes for x in (box.x, box.x + box.w)} - {0, width}
     steps = np.abs(np.diff(picture.astype(float), axis=1)).mean(axis=(0, 2))  # steps[i]: column i to i + 1
-    columns = np.arange(1, WIDTH)
+    columns = np.arange(1, width)
     at_border = np.isin(columns, sorted(borders))
     like = ~at_border & (columns % 8 == 0)
     at = steps[at_border].mean()

@@ -1,26 +1,24 @@
-"""Train the demo UNet and its text encoder on cached latents, and write the checkpoint's three networks."""
+"""The demo UNet and its text encoder, trained on cached latents."""
 
 from __future__ import annotations
 
-import argparse
-import copy
-import math
-import time
+from collections.abc import Mapping
+from pathlib import Path
 
-import numpy as np
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
-from torch import Tensor
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from miniwebui.clip_tokenizer import clip_tokenizer
-from miniwebui.training.autoencoder import NORM_GROUPS, WORK, make_vae, to_signed
-from miniwebui.training.painter import MARGIN, caption, paint_with_margin, random_scene
+from miniwebui.checkpoint_layout import load_checkpoint
+from miniwebui.training.autoencoder import NORM_GROUPS
+from miniwebui.training.canvases import KINDS
+from miniwebui.training.latents import read_latents, tokenize
+from miniwebui.training.loop import Settings
 
-SCALE_FACTOR = 0.18215
-"""Stable Diffusion's constant: latents times this have unit variance."""
-LATENT_NOISE = 0.02
-BATCH, PEAK_RATE, MIN_SNR = 16, 1.5e-3, 5.0
+BATCH, MIN_SNR = 16, 5.0
+SHARES = {"scene": 0.82, "tall": 0.1, "close": 0.08}
+"""How often a batch is made of each kind of canvas. A batch of tall ones holds half as many: a step costs the same."""
 DROPPED_CAPTIONS = 0.1
 
 
@@ -55,121 +53,78 @@ def make_text_encoder() -> CLIPTextModel:
     )
 
 
-@torch.no_grad()
-def normalise_latents(vae: AutoencoderKL, latents: Tensor) -> None:
-    """Rescale the two 1x1 convolutions around the latent, so that it has mean 0 and std 1 / SCALE_FACTOR.
-
-    Args:
-        latents: what the VAE encodes now, [N, 4, h, w].
-    """
-    mean, std = latents.mean(dim=(0, 2, 3)), latents.std(dim=(0, 2, 3)) * SCALE_FACTOR
-    into, out = vae.quant_conv, vae.post_quant_conv
-    out.bias += out.weight[:, :, 0, 0] @ mean
-    out.weight *= std[None, :, None, None]
-    into.weight[:4] /= std[:, None, None, None]
-    into.bias[:4] = (into.bias[:4] - mean) / std
-    into.weight[4:] = 0
-    into.bias[4:] = 2 * torch.log(LATENT_NOISE / std)
-
-
-@torch.no_grad()
-def encode_scenes(vae: AutoencoderKL, count: int, seed: int) -> tuple[Tensor, list[str]]:
-    """Latent modes of random scenes [count, 4, 32, 32], and their captions.
-
-    The VAE sees the scenes with a margin: latents at a picture's edge look different, and a UNet trained on them would
-    draw that edge around every tile.
-    """
-    crop = MARGIN // 8
-    rng = np.random.default_rng(seed)
-    latents, captions = [], []
-    while len(captions) < count:
-        scenes = [random_scene(rng) for _ in range(8)]
-        images = torch.from_numpy(np.stack([paint_with_margin(scene, rng) for scene in scenes]))
-        encoded = vae.encode(to_signed(images.permute(0, 3, 1, 2))).latent_dist.mode()
-        latents.append(encoded[..., crop:-crop, crop:-crop])
-        captions += [caption(scene, rng) for scene in scenes]
-    return torch.cat(latents), captions
-
-
 def alphas_cumprod() -> Tensor:
     """Stable Diffusion's schedule: square roots of beta evenly spaced. [1000]"""
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
     return torch.cumprod(1 - betas, 0).float()
 
 
-def tokenize(captions: list[str]) -> Tensor:
-    """Token numbers, padded. [N, 77]"""
-    tokenizer = clip_tokenizer()
-    return tokenizer(captions, padding="max_length", max_length=77, return_tensors="pt").input_ids
-
-
 def loss_of(
-    unet: UNet2DConditionModel, text: CLIPTextModel, x0: Tensor, tokens: Tensor, alphas: Tensor
+    unet: nn.Module,
+    text: nn.Module,
+    x0: Tensor,
+    tokens: Tensor,
+    alphas: Tensor,
+    generator: torch.Generator,
 ) -> Tensor:
-    """Noise prediction loss with min-SNR weights (Hang et al., arXiv 2303.09556)."""
-    t = torch.randint(1000, (len(x0),))
-    alpha = alphas[t].view(-1, 1, 1, 1)
-    noise = torch.randn_like(x0)
-    distinct, index = tokens.unique(dim=0, return_inverse=True)
-    context = text(distinct).last_hidden_state[index]
-    predicted = unet(alpha.sqrt() * x0 + (1 - alpha).sqrt() * noise, t, context).sample
+    """Noise prediction loss with min-SNR weights (Hang et al., arXiv 2303.09556).
+
+    Args:
+        x0: latents of unit variance [B, 4, h, w], on the networks' device.
+        tokens: [B, 77]; alphas: [1000]; generator: on the CPU.
+    """
+    t = torch.randint(1000, (len(x0),), generator=generator)
+    alpha = alphas[t].view(-1, 1, 1, 1).to(x0.device)
+    noise = torch.randn(x0.shape, generator=generator).to(x0)
+    context = text(tokens.to(x0.device)).last_hidden_state
+    noisy = (alpha.sqrt() * x0 + (1 - alpha).sqrt() * noise).contiguous(memory_format=torch.channels_last)
+    predicted = unet(noisy, t.to(x0.device), context).sample
     snr = (alpha / (1 - alpha)).flatten()
     weight = snr.clamp(max=MIN_SNR) / snr
     return (weight * (predicted - noise).square().mean(dim=(1, 2, 3))).mean()
 
 
-def save(vae: AutoencoderKL, unet: UNet2DConditionModel, text: CLIPTextModel) -> None:
-    parts = {"vae": vae, "unet": unet, "text_encoder": text}
-    torch.save({name: part.state_dict() for name, part in parts.items()}, WORK / "networks.pt")
+class Batches:
+    """Random windows of the cached latents with one of their captions, of one kind of canvas a batch."""
+
+    def __init__(self, work: Path, workers: int, shares: Mapping[str, float]) -> None:
+        self._kinds, self._workers, self._shares = read_latents(work, list(shares)), workers, shares
+        self._empty = tokenize([""])[0]
+
+    def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Latents [B, 4, h, 32] and tokens [B, 77]; some captions are empty."""
+        shares = torch.tensor([self._shares[kind] for kind in self._kinds])
+        kind = list(self._kinds)[int(torch.multinomial(shares, 1, generator=generator))]
+        latents, windows, tokens = self._kinds[kind]
+        count = max(1, BATCH // self._workers * 32 // latents.shape[-2])
+        width = KINDS[kind].window // 8
+        picked, said = [], []
+        for index in torch.randint(len(latents), (count,), generator=generator).tolist():
+            first, last = windows[index].tolist()
+            left = int(torch.randint(first, last + 1, (), generator=generator))
+            picked.append(latents[index, :, :, left : left + width].float())
+            number = int(torch.randint(tokens.shape[1], (), generator=generator))
+            dropped = float(torch.rand((), generator=generator)) < DROPPED_CAPTIONS
+            said.append(self._empty if dropped else tokens[index, number])
+        return torch.stack(picked), torch.stack(said)
 
 
-def train(minutes: float, scenes: int, seed: int = 2, resume: bool = False) -> None:
-    """Train for `minutes` on `scenes` cached scenes; what is saved is an average of the last weights."""
-    torch.manual_seed(seed)
-    start = time.time()
-    vae, unet, text = make_vae().eval(), make_unet(), make_text_encoder()
-    if resume:
-        parts = torch.load(WORK / "networks.pt")
-        for name, part in (("vae", vae), ("unet", unet), ("text_encoder", text)):
-            part.load_state_dict(parts[name])
-    else:
-        vae.load_state_dict(torch.load(WORK / "vae.pt"))
-        normalise_latents(vae, encode_scenes(vae, 128, seed + 1000)[0])
-    latents, captions = encode_scenes(vae, scenes, seed)
-    latents, tokens = latents * SCALE_FACTOR, tokenize(captions)
-    empty, alphas = tokenize([""]), alphas_cumprod()
-    print(f"{len(latents)} latents, std {latents.std():.3f}, after {time.time() - start:.0f} s", flush=True)
-    average = copy.deepcopy((unet, text))
-    parameters = [*unet.parameters(), *text.parameters()]
-    optimiser = torch.optim.AdamW(parameters, lr=PEAK_RATE, betas=(0.9, 0.99), weight_decay=1e-3)
-    step, saved, shown = 0, time.time(), 0.0
-    while (done := (time.time() - start) / (60 * minutes)) < 1:
-        picks = torch.randint(len(latents), (BATCH,))
-        dropped = torch.rand(BATCH, 1) < DROPPED_CAPTIONS
-        rate = PEAK_RATE * min(1, (step + 1) / 100) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
-        optimiser.param_groups[0]["lr"] = rate
-        loss = loss_of(unet, text, latents[picks], torch.where(dropped, empty, tokens[picks]), alphas)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        step, shown = step + 1, 0.98 * shown + 0.02 * loss.item()
-        decay = min(0.995, step / (step + 20))
-        with torch.no_grad():
-            for mean, value in zip((p for part in average for p in part.parameters()), parameters):
-                mean.lerp_(value, 1 - decay)
-        if time.time() - saved > 90:
-            saved = time.time()
-            save(vae, *average)
-            print(f"step {step}, {saved - start:.0f} s, loss {shown / (1 - 0.98**step):.4f}", flush=True)
-    save(vae, *average)
-    print(f"step {step}, loss {shown / (1 - 0.98**step):.4f}", flush=True)
+class UnetJob:
+    def __init__(self, settings: Settings, workers: int) -> None:
+        unet, text = make_unet(), make_text_encoder()
+        if settings.start:
+            parts = load_checkpoint(settings.start)
+            unet.load_state_dict(parts.unet.state_dict())
+            text.load_state_dict(parts.text_encoder.state_dict())
+        networks = nn.ModuleDict({"unet": unet, "text_encoder": text})
+        self.networks = networks.to(settings.device, memory_format=torch.channels_last)
+        self._batches = Batches(settings.work, workers, SHARES)
+        self._alphas, self._device = alphas_cumprod(), settings.device
 
+    def loss(self, done: float, generator: torch.Generator) -> Tensor:
+        latents, tokens = self._batches.draw(generator)
+        unet, text = self.networks["unet"], self.networks["text_encoder"]
+        return loss_of(unet, text, latents.to(self._device), tokens, self._alphas, generator)
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=20)
-    parser.add_argument("--scenes", type=int, default=3000)
-    parser.add_argument("--resume", action="store_true", help="go on from the networks of the last run")
-    options = parser.parse_args()
-    train(options.minutes, options.scenes, resume=options.resume)
+    def report(self, average: nn.ModuleDict) -> str:
+        return ""

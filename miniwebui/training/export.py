@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from miniwebui.checkpoint_layout import Components, save_checkpoint
-from miniwebui.training.autoencoder import WORK, make_vae, paint_set, to_signed
-from miniwebui.training.denoiser import SCALE_FACTOR, make_text_encoder, make_unet
+from miniwebui.training.autoencoder import paint_set, to_signed
+from miniwebui.training.latents import SCALE_FACTOR
 
-CHECKPOINT = Path(__file__).parent.parent / "models" / "Stable-diffusion" / "demo.safetensors"
+logger = logging.getLogger(__name__)
 
-
-def trained_components() -> Components:
-    """The networks of the last training run."""
-    saved = torch.load(WORK / "networks.pt")
-    parts = Components(make_unet().eval(), make_vae().eval(), make_text_encoder().eval())
-    for name in ("unet", "vae", "text_encoder"):
-        getattr(parts, name).load_state_dict(saved[name])
-    return parts
+MODELS = Path(__file__).parent.parent / "models"
+CHECKPOINT = MODELS / "Stable-diffusion" / "demo.safetensors"
 
 
 @torch.no_grad()
@@ -35,18 +30,16 @@ def latent_rgb_factors(parts: Components) -> Tensor:
     ).solution
 
 
-def export() -> None:
-    parts = trained_components()
+def export(parts: Components, path: Path = CHECKPOINT) -> None:
+    """Write the checkpoint, whole or not at all."""
     factors = [[round(float(v), 4) for v in row] for row in latent_rgb_factors(parts)]
     metadata = {
         "modelspec.title": "Tiled Diffusion demo",
         "modelspec.resolution": "256x256",
         "latent_rgb_factors": json.dumps(factors),
     }
-    CHECKPOINT.parent.mkdir(parents=True, exist_ok=True)
-    save_checkpoint(CHECKPOINT, parts, metadata)
-    print(f"Wrote {CHECKPOINT.name}, {CHECKPOINT.stat().st_size / 2**20:.1f} MiB")
-
-
-if __name__ == "__main__":
-    export()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".part")
+    save_checkpoint(temporary, parts, metadata)
+    temporary.replace(path)
+    logger.info("Wrote %s, %.1f MiB", path.name, path.stat().st_size / 2**20)

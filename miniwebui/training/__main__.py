@@ -1,0 +1,161 @@
+"""Make everything that is trained here, from nothing: paint, VAE, latents, UNet and text encoder, and the small files.
+
+.venv/bin/python -m miniwebui.training [--only vae] [--steps unet=4000] [--start demo.safetensors] [--device cuda]
+
+What a run that was interrupted has reached lies in miniwebui/training/work/; the same command goes on from there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from miniwebui.checkpoint_layout import Components
+from miniwebui.training.adapters import EmbeddingJob, LoraJob, attach, write_embedding, write_lora
+from miniwebui.training.autoencoder import VaeJob, make_vae
+from miniwebui.training.canvases import paint_canvases, read_canvases
+from miniwebui.training.denoiser import UnetJob, make_text_encoder, make_unet
+from miniwebui.training.export import CHECKPOINT, MODELS, export
+from miniwebui.training.judge import JudgeJob, JudgeNet, write_judge
+from miniwebui.training.latents import encode, encode_canvases, normalise_latents
+from miniwebui.training.loop import Job, Settings, averaged_weights, pick_device, train, worker_count
+from miniwebui.training.upscaler import CompactUpscaler, UpscalerJob, write_upscaler
+
+NORMALISED = "vae-normalised.pt"
+EMBEDDINGS = MODELS.parent / "embeddings"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One network to train; `on_top`: it starts from the finished checkpoint."""
+
+    job: Callable[[Settings, int], Job]
+    steps: int
+    rate: float
+    on_top: bool = False
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of this program: where its files are, and how it trains."""
+
+    work: Path
+    seed: int
+    share: float
+    device: str
+    workers: int
+    start: Path | None
+    steps: dict[str, int]
+
+    def settings(self, name: str) -> Settings:
+        stage = STAGES[name]
+        start = CHECKPOINT if stage.on_top else self.start if name in ("vae", "unet") else None
+        number = list(STAGES).index(name)
+        steps = self.steps.get(name, stage.steps)
+        return Settings(
+            name, self.work, self.seed + number, steps, stage.rate, self.device, self.workers, start
+        )
+
+
+STAGES = {
+    "vae": Stage(VaeJob, 5000, 1.5e-3),
+    "unet": Stage(UnetJob, 10000, 1.5e-3),
+    "judge": Stage(JudgeJob, 1000, 2e-3),
+    "upscaler": Stage(UpscalerJob, 1200, 2e-3),
+    "lora": Stage(LoraJob, 400, 1e-2, on_top=True),
+    "embedding": Stage(EmbeddingJob, 60, 4e-3, on_top=True),
+}
+
+
+def encode_all(run: Run) -> None:
+    """Rescale the latent to the constant that Stable Diffusion's programs assume, and encode every canvas."""
+    vae = make_vae().eval().requires_grad_(False)
+    if not (run.work / NORMALISED).exists():
+        vae.load_state_dict(of_network(averaged_weights(run.settings("vae")), "vae"))
+        some = read_canvases(sorted(run.work.glob("canvases-scene-*.pkl"))[:1])
+        latents = [encode(vae, torch.from_numpy(canvas.image).permute(2, 0, 1)) for canvas in some]
+        normalise_latents(vae, torch.stack(latents))
+        torch.save(vae.state_dict(), run.work / NORMALISED)
+    encode_canvases(run.work, run.work / NORMALISED, run.device, run.workers)
+
+
+def of_network(weights: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """One network's tensors out of those of several."""
+    return {
+        key.removeprefix(f"{name}."): value for key, value in weights.items() if key.startswith(f"{name}.")
+    }
+
+
+def write_checkpoint(run: Run) -> None:
+    """The demo checkpoint, of what the UNet's training has reached."""
+    weights = averaged_weights(run.settings("unet"))
+    parts = Components(make_unet().eval(), make_vae().eval(), make_text_encoder().eval())
+    parts.vae.load_state_dict(torch.load(run.work / NORMALISED, weights_only=True))
+    parts.unet.load_state_dict(of_network(weights, "unet"))
+    parts.text_encoder.load_state_dict(of_network(weights, "text_encoder"))
+    export(parts)
+
+
+def write_small_file(run: Run, name: str) -> None:
+    """The judge, the upscaler, the LoRA or the embedding."""
+    weights = averaged_weights(run.settings(name))
+    if name == "upscaler":
+        upscaler = CompactUpscaler()
+        upscaler.load_state_dict(of_network(weights, "upscaler"))
+        write_upscaler(upscaler, MODELS / "ESRGAN" / "demo-4x.safetensors")
+    elif name == "judge":
+        judge = JudgeNet()
+        judge.load_state_dict(of_network(weights, "judge"))
+        write_judge(judge)
+    elif name == "lora":
+        beside = attach(make_unet())
+        beside.load_state_dict(weights)
+        write_lora(beside, MODELS / "Lora" / "snow.safetensors")
+    else:
+        write_embedding(weights["embedding.weight"], EMBEDDINGS / "dusk-glow.safetensors")
+
+
+def make(run: Run, names: Iterable[str]) -> None:
+    """These stages in turn; what is finished already is left as it is."""
+    run.work.mkdir(parents=True, exist_ok=True)
+    paint_canvases(run.work, run.seed, run.share, run.workers)
+    for name in names:
+        if name == "unet":
+            encode_all(run)
+        train(STAGES[name].job, run.settings(name))
+        if name == "unet":
+            write_checkpoint(run)
+        elif name != "vae":
+            write_small_file(run, name)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", choices=STAGES, default=list(STAGES), metavar="STAGE")
+    parser.add_argument("--steps", nargs="+", default=[], metavar="STAGE=N", help="other numbers of steps")
+    parser.add_argument(
+        "--start", type=Path, help="checkpoint whose VAE, UNet and text encoder to begin with"
+    )
+    parser.add_argument("--share", type=float, default=1.0, help="part of the canvases that is painted")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--work", type=Path, default=Path(__file__).parent / "work")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    steps = {name: int(count) for name, _, count in (given.partition("=") for given in options.steps)}
+    device = pick_device(options.device)
+    workers = worker_count(device)
+    run = Run(options.work, options.seed, options.share, device, workers, options.start, steps)
+    make(run, options.only)
+
+
+if __name__ == "__main__":
+    main()
