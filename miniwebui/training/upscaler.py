@@ -71,8 +71,18 @@ class UpscalerJob:
         return f", held out {psnr(ours, self._held_out):.2f} dB (bicubic {psnr(cubic, self._held_out):.2f})"
 
 
+def blue_first(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same network for pictures whose channels come as blue, green, red: what the WebUI gives to ESRGAN files."""
+    last = f"body.{2 * CONVOLUTIONS + 2}"
+    flipped = dict(tensors)
+    flipped["body.0.weight"] = tensors["body.0.weight"].flip(1)
+    for key in (f"{last}.weight", f"{last}.bias"):
+        flipped[key] = tensors[key].unflatten(0, (3, SCALE**2)).flip(0).flatten(0, 1)
+    return flipped
+
+
 def write_upscaler(network: nn.Module, path: Path) -> None:
     """Write the upscaler's file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {key: value.contiguous().cpu() for key, value in network.state_dict().items()}
+    tensors = {key: value.contiguous().cpu() for key, value in blue_first(network.state_dict()).items()}
     save_file(tensors, path, {"modelspec.title": "Upscaler of the Tiled Diffusion demo"})
