@@ -14,8 +14,8 @@ def test_the_commands_draw(webui, tmp_path):
     assert len(commands) >= 5
     pictures = draw(commands, tmp_path, "--steps", "2")
     assert pictures["panorama"].size == (2048, 256)
-    assert pictures["upscaled"].size == (2048, 1280)
-    assert pictures["hires"].size == (1024, 1024)
+    assert pictures["upscaled"].size == (2048, 1024)
+    assert pictures["hires"].size == (2048, 1024)
 
 
 def test_both_languages_have_the_same_commands():

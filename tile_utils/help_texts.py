@@ -38,7 +38,7 @@ HELP: dict[type, dict[str, str]] = {
         "noise_inverse_retouch": "Above 1 the inversion is gentler, and more is drawn anew.",
         "noise_inverse_renoise_strength": "Random noise added where the picture has detail; 0 adds none.",
         "noise_inverse_renoise_kernel": "Size in pixels of the neighbourhood in which detail is looked for.",
-        "control_tensor_cpu": "Keeps ControlNet's hints in main memory between tiles: less video memory, slower.",
+        "control_tensor_cpu": "Reserved for ControlNet's hints; does nothing yet.",
         "enable_bbox_control": "Draws the regions below, each with its own prompt.",
         "draw_background": "Draws the main prompt everywhere, under the regions; off: only where no region is.",
         "causal_layers": "Reserved; does nothing.",

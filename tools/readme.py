@@ -49,7 +49,7 @@ def draw(commands: list[list[str]], folder: Path, *more: str) -> dict[str, Image
 
 def before_and_after(small: Image.Image, large: Image.Image, side: int = 640) -> Image.Image:
     """The same part of both at the size of the larger, one beside the other."""
-    box = (large.width // 3, large.height // 4, large.width // 3 + side, large.height // 4 + side)
+    box = (large.width * 4 // 9, large.height // 3, large.width * 4 // 9 + side, large.height // 3 + side)
     sheet = Image.new("RGB", (2 * side + 8, side), "white")
     sheet.paste(small.resize(large.size, Image.Resampling.BICUBIC).crop(box), (0, 0))
     sheet.paste(large.crop(box), (side + 8, 0))
