@@ -1,4 +1,4 @@
-"""img2img on the page: the upscaler, a mask, several pictures, one session in the browser."""
+"""img2img on the page: the upscaler and a mask, one session in the browser."""
 
 import io
 
@@ -109,12 +109,3 @@ def test_an_uploaded_mask_keeps_the_rest(page, files):
     expect(page.locator("#MD-bbox-ref-i2i img")).to_be_visible(timeout=15_000)
     reference = page.locator("#MD-bbox-ref-i2i img")
     assert reference.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [128, 64]
-
-
-def test_several_pictures_keep_their_sizes(page, files):
-    tab(page, "Batch")
-    upload(page, "img2img_batch_upload", files["wide"], files["tall"])
-    expect(page.locator("#img2img_batch_upload")).to_contain_text("tall", timeout=15_000)
-    page.wait_for_timeout(1000)
-    pictures = drawn(page, count=2)
-    assert [picture.shape[:2] for picture in pictures][:2] == [(128, 256), (192, 128)]
