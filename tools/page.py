@@ -15,10 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 180
+PATIENCE_MS = 120_000
+"""For anything on the page: the machine may be busy."""
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -74,6 +76,17 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
         yield browser
         browser.close()
+
+
+def open_page(context: BrowserContext, url: str) -> Any:
+    """The page at this address, ready; `errors` of it collects what its scripts throw."""
+    page: Any = context.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    page.errors = []
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    page.goto(url, wait_until="domcontentloaded")
+    page.wait_for_selector("#MD-t2i-enabled-visible-checkbox")
+    return page
 
 
 def open_accordion(page: Any, element_id: str) -> None:

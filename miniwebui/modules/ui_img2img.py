@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import gradio as gr
@@ -13,6 +14,11 @@ from modules.ui_generation import DEFAULTS, GenerationTab
 RESIZE_MODES = ["Just resize", "Crop and resize", "Resize and fill", "Just resize (latent upscale)"]
 PNG_INFO = ["Prompt", "Negative prompt", "Seed", "CFG scale", "Sampler", "Steps", "Model hash"]
 FILLS = ["fill", "original", "latent noise", "latent nothing"]
+
+
+def _choose(tab: Any, component: Any, value: Any) -> None:
+    """Opening the tab sets the component at once, on the page: Generate right after it must not send the old value."""
+    tab.select(None, [], [component], _js=f"() => {json.dumps(value)}", show_progress=False)
 
 
 class Img2ImgTab(GenerationTab):
@@ -78,7 +84,7 @@ class Img2ImgTab(GenerationTab):
                     placeholder="Masks of the same names",
                 )
         for tab, source in ((uploaded, "upload"), (folder, "from dir")):
-            tab.select(lambda source=source: source, [], [made["batch_source"]], show_progress=False)
+            _choose(tab, made["batch_source"], source)
         with gr.Accordion("PNG info", open=False):
             made["batch_use_png_info"] = gr.Checkbox(
                 label="Append png info to prompts", elem_id="img2img_batch_use_png_info"
@@ -100,7 +106,7 @@ class Img2ImgTab(GenerationTab):
             with gr.Tab("Resize by", id="by", elem_id="img2img_tab_resize_by") as by:
                 self._slider("scale", "Scale", 0.05, 4, 0.05, 1)
         for number, tab in enumerate((to, by)):
-            tab.select(lambda number=number: number, [], [self.made["scale_tab"]], show_progress=False)
+            _choose(tab, self.made["scale_tab"], number)
 
     def _inpainting(self) -> None:
         with gr.Group(elem_id="inpaint_controls", visible=False) as controls:
@@ -114,12 +120,9 @@ class Img2ImgTab(GenerationTab):
                 self._radio("full_res", "Inpaint area", areas, areas[0], elem_id="img2img_inpaint_full_res")
                 self._slider("inpaint_full_res_padding", "Only masked padding, pixels", 0, 256, 4, 32)
         for tab, mode in self._mode_tabs:
-            tab.select(
-                lambda mode=mode: (mode, gr.update(visible=mode != img2img.MODE_IMG2IMG)),
-                [],
-                [self.made["mode"], controls],
-                show_progress=False,
-            )
+            _choose(tab, self.made["mode"], mode)
+            shown = gr.update(visible=mode != img2img.MODE_IMG2IMG)
+            tab.select(lambda shown=shown: shown, [], [controls], show_progress=False)
 
     def init_image(self) -> Any:
         return self.made["init"]

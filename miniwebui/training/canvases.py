@@ -16,12 +16,14 @@ from miniwebui.training.painter import (
     GROUNDS,
     HORIZON,
     MARGIN,
+    SIZE,
     Scene,
     Thing,
     View,
     caption,
     paint_view,
     random_scene,
+    random_thing,
     things_of,
 )
 from miniwebui.training.painter.canvas import Rng
@@ -55,6 +57,15 @@ def _snowy(scene: Scene, rng: Rng) -> Scene:
     return replace(scene, ground=ground, things=things, weather="clear", style="", snowy=True)
 
 
+def _with_things(scene: Scene, rng: Rng) -> Scene:
+    """With one thing at least, in the plain style."""
+    things = scene.things
+    if not things:
+        kind = str(rng.choice(things_of(scene.ground, scene.time)))
+        things = (random_thing(rng, kind, SIZE / 4, SIZE),)
+    return replace(scene, things=things, style="")
+
+
 def _glowing(scene: Scene, rng: Rng) -> Scene:
     x = scene.things[0].x if scene.things else float(rng.uniform(64, 320))
     return replace(scene, time="sunset", weather="clouds", style="", things=(Thing("sun", "", x),))
@@ -65,14 +76,15 @@ def _ground_and_stand_in(scene: Scene, rng: Rng) -> str:
 
 
 KINDS = {
-    "scene": Kind(384, 256, (1,), 1600),
+    "scene": Kind(384, 256, (1,), 1300),
     "tall": Kind(320, 512, (2,), 300),
-    "close": Kind(384, 256, (2, 3, 4), 300, close=True),
+    "close": Kind(384, 256, (2, 3, 4), 400, close=True),
     "snow": Kind(384, 256, (1,), 200, only=_snowy),
     "glow": Kind(384, 256, (1,), 100, only=_glowing, said=_ground_and_stand_in),
+    "things": Kind(384, 256, (1,), 1000, only=_with_things),
 }
-"""Whole scenes; scenes at double size, for tiles of twice the height; enlarged parts of scenes, for upscaling; and what
-the LoRA and the embedding learn."""
+"""Whole scenes; scenes at double size, for tiles of twice the height; enlarged parts of scenes, for upscaling; what the
+LoRA and the embedding learn; and more scenes with things, whose colours are the hardest to learn."""
 IN_THE_SKY = ("balloon", "sun", "moon")
 
 
@@ -94,12 +106,10 @@ def random_canvas(name: str, rng: Rng) -> Canvas:
     left = float(rng.uniform(0, wide - window))  # things are where one window holds them all
     view = View(kind.width, kind.height, zoom)
     if kind.close:
-        left, top = (
-            float(rng.uniform(0, 256)),
-            8 * float(rng.integers(0, (256 - kind.height // zoom) // 8 + 1)),
-        )
-        view = replace(view, left=8 * (left // 8), top=top)
+        left = 8 * ((left + float(rng.uniform(0, 256))) // 8)
     scene = random_scene(rng, left, window)
+    if kind.close:
+        view = replace(view, left=left, top=_top_of_close_view(scene, view, rng))
     if kind.only:
         scene = kind.only(scene, rng)
     image = paint_view(scene, rng, view.widened(MARGIN))
@@ -108,9 +118,23 @@ def random_canvas(name: str, rng: Rng) -> Canvas:
     return Canvas(name, replace(scene, things=shown, close=kind.close), columns, image)
 
 
+def _usual_height(thing: Thing) -> float:
+    """Of its middle, in scene units."""
+    return 64 if thing.kind in IN_THE_SKY else HORIZON + 26
+
+
+def _top_of_close_view(scene: Scene, view: View, rng: Rng) -> float:
+    """Anywhere in the scene, a whole number of latent pixels; two times in three where its first thing is seen."""
+    room = SIZE - view.height / view.zoom
+    top = float(rng.uniform(0, room))
+    if scene.things and rng.random() < 2 / 3:
+        top = _usual_height(scene.things[0]) - float(rng.uniform(0.4, 0.6)) * view.height / view.zoom
+    return 8 * (min(max(top, 0), room) // 8)
+
+
 def _is_shown(thing: Thing, view: View) -> bool:
     """Whether the middle of the thing's usual height is well inside the view."""
-    height = 64 if thing.kind in IN_THE_SKY else HORIZON + 26
+    height = _usual_height(thing)
     return view.top + 8 < height < view.top + view.height / view.zoom - 8
 
 

@@ -6,7 +6,7 @@ import time
 import pytest
 from playwright.sync_api import expect
 
-from tools.page import chromium, running_page, set_number
+from tools.page import open_page, running_page, set_number
 
 TRANSLATIONS = {
     "Generate": "Zeichnen",
@@ -25,22 +25,9 @@ def address(checkpoint, tmp_path_factory):
         yield url
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
-
-
 @pytest.fixture
-def page(address, browser):
-    page = browser.new_page(viewport={"width": 1300, "height": 1300})
-    page.set_default_timeout(60_000)
-    page.errors = []
-    page.on("pageerror", lambda error: page.errors.append(str(error)))
-    page.goto(address, wait_until="domcontentloaded")
-    expect(page.locator("#MD-t2i-enabled .label-wrap input")).to_be_visible(timeout=60_000)
-    yield page
-    page.close()
+def page(address, context):
+    return open_page(context, address)
 
 
 def test_preview_appears_and_interrupt_ends_the_drawing(page):
@@ -48,10 +35,10 @@ def test_preview_appears_and_interrupt_ends_the_drawing(page):
     set_number(page, "txt2img_width", 512)
     set_number(page, "txt2img_height", 512)
     page.click("#txt2img_generate")
-    expect(page.locator("#txt2img_progress .livePreview img")).to_be_visible(timeout=60_000)
+    expect(page.locator("#txt2img_progress .livePreview img")).to_be_visible()
     page.click("#txt2img_interrupt")
     clicked = time.time()
-    expect(page.locator("#txt2img_gallery img").first).to_be_visible(timeout=60_000)
+    expect(page.locator("#txt2img_gallery img").first).to_be_visible()
     assert time.time() - clicked < 40
     expect(page.locator("#txt2img_progress .progress")).to_have_count(0)
     assert page.errors == []
@@ -64,7 +51,7 @@ def test_an_error_is_shown_in_words_and_the_next_picture_is_drawn(page):
     expect(page.get_by_text("ValueError: Width 100 is not a multiple of 8 pixels.")).to_be_visible()
     set_number(page, "txt2img_width", 128)
     page.click("#txt2img_generate")
-    expect(page.locator("#txt2img_gallery img").first).to_be_visible(timeout=60_000)
+    expect(page.locator("#txt2img_gallery img").first).to_be_visible()
     assert page.locator("#html_log_txt2img .error").count() == 0
 
 
@@ -78,7 +65,7 @@ def test_settings_are_kept_and_the_page_speaks_another_language(page):
     expect(page.locator("#settings_result").first).to_contain_text("1 settings changed: localization.")
     page.wait_for_function("opts.localization === 'Probe'")
     page.reload(wait_until="domcontentloaded")
-    expect(page.locator("#txt2img_generate")).to_have_text("Zeichnen", timeout=60_000)
+    expect(page.locator("#txt2img_generate")).to_have_text("Zeichnen")
     expect(page.locator("#txt2img_steps")).to_contain_text("Schritte")
     assert page.evaluate("window.hacked") is None
     page.wait_for_function("opts.localization === 'Probe'")

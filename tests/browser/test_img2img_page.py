@@ -1,4 +1,4 @@
-"""img2img on the page: the upscaler and a mask, one session in the browser."""
+"""img2img on the page: the upscaler, a mask, several pictures, one session in the browser."""
 
 import io
 
@@ -7,26 +7,20 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from tools.page import chromium, open_accordion, running_page, set_number
-
-PATIENCE = 300_000  # ms for two steps on a busy machine
+from tools.page import PATIENCE_MS, open_accordion, open_page, running_page, set_number
 
 
 @pytest.fixture(scope="module")
-def page(checkpoint):
-    with running_page(checkpoint) as url, chromium() as browser:
-        page = browser.new_page(viewport={"width": 1300, "height": 1800})
-        errors = []
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(url, wait_until="domcontentloaded")
-        expect(page.locator("#MD-i2i-enabled")).to_be_attached(timeout=60_000)
+def page(checkpoint, browser):
+    with running_page(checkpoint) as url, browser.new_context() as context:
+        page = open_page(context, url)
         page.locator(".tab-nav button", has_text="img2img").first.click()
         open_accordion(page, "MD-i2i-enabled")
         set_number(page, "img2img_steps", 2)
         for name in ("width", "height"):
             set_number(page, f"MD-i2i-latent-tile-{name}", 16)
         yield page
-        assert errors == []
+        assert page.errors == []
 
 
 @pytest.fixture
@@ -61,7 +55,7 @@ def drawn(page):
     """The pictures of the next generation, as pixels."""
     before = set(sources(page))
     page.click("#img2img_generate")
-    for _ in range(PATIENCE // 500):
+    for _ in range(PATIENCE_MS // 500):
         new = [source for source in sources(page) if source not in before]
         if new:
             break
@@ -80,7 +74,7 @@ def sources(page):
 
 def test_upscaling_leaves_the_size_sliders_alone(page, files):
     upload(page, "img2img_image", files["wide"])
-    expect(page.locator("#img2img_image img")).to_be_visible(timeout=15_000)
+    expect(page.locator("#img2img_image img")).to_be_visible()
     choose(page, "MD-i2i-upscaler-index", "Nearest")
     set_number(page, "MD-i2i-upscaler-factor", 3)
     (picture,) = drawn(page)
@@ -93,7 +87,7 @@ def test_an_uploaded_mask_keeps_the_rest(page, files):
     tab(page, "Inpaint upload")
     upload(page, "img_inpaint_base", files["wide"])
     upload(page, "img_inpaint_mask", files["mask"])
-    expect(page.locator("#img_inpaint_mask img")).to_be_visible(timeout=15_000)
+    expect(page.locator("#img_inpaint_mask img")).to_be_visible()
     set_number(page, "img2img_mask_blur", 0)
     set_number(page, "MD-i2i-upscaler-factor", 2)
     (picture,) = drawn(page)
@@ -103,6 +97,14 @@ def test_an_uploaded_mask_keeps_the_rest(page, files):
     assert changed[:, 136:].mean() > 10
     page.click("#MD-i2i-regions .label-wrap")
     page.click("#MD-create-canvas-i2i")
-    expect(page.locator("#MD-bbox-ref-i2i img")).to_be_visible(timeout=15_000)
+    expect(page.locator("#MD-bbox-ref-i2i img")).to_be_visible()
     reference = page.locator("#MD-bbox-ref-i2i img")
     assert reference.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [128, 64]
+
+
+def test_several_pictures_keep_their_sizes(page, files):
+    tab(page, "Batch")
+    upload(page, "img2img_batch_upload", files["wide"], files["tall"])
+    expect(page.locator("#img2img_batch_upload")).to_contain_text("tall")
+    pictures = drawn(page)
+    assert [picture.shape[:2] for picture in pictures][:2] == [(128, 256), (192, 128)]

@@ -12,10 +12,9 @@ from tile_utils.settings import (
     control_fields,
     control_of,
 )
-from tools.page import chromium, open_accordion, running_page, set_number
+from tools.page import open_accordion, open_page, running_page, set_number
 
 PROMPT = 'red "balloon", <b>: {x}, Steps: 3'
-SLOW = 60_000
 READ = """ids => Object.fromEntries(ids.map(id => {
     const of = (what) => document.getElementById(id)?.querySelector(what);
     const [box, number, text] = [of('input[type=checkbox]'), of('input[type=number]'), of('textarea, input')];
@@ -27,31 +26,6 @@ READ = """ids => Object.fromEntries(ids.map(id => {
 def address(checkpoint):
     with running_page(checkpoint) as url:
         yield url
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def context(browser):
-    context = browser.new_context(viewport={"width": 1300, "height": 1600})
-    context.set_default_timeout(SLOW)
-    expect.set_options(timeout=SLOW)
-    yield context
-    context.close()
-
-
-def opened(context, address):
-    """The page, freshly loaded."""
-    page = context.new_page()
-    page.errors = []
-    page.on("pageerror", lambda error: page.errors.append(str(error)))
-    page.goto(address, wait_until="domcontentloaded")
-    page.wait_for_selector("#MD-t2i-enabled-visible-checkbox")
-    return page
 
 
 def controls(page, tab):
@@ -96,7 +70,7 @@ def set_up(page):
 def box(page, tab):
     """The box of the second region on the reference image, in fractions of it."""
     shown = page.locator(f"#MD-bbox-ref-{tab} .md-region:visible")
-    expect(shown).to_have_count(1, timeout=SLOW)
+    expect(shown).to_have_count(1)
     return page.evaluate(
         """tab => {
             const image = document.querySelector(`#MD-bbox-ref-${tab} .md-regions`).getBoundingClientRect();
@@ -109,20 +83,20 @@ def box(page, tab):
 
 
 def test_generate_reload_paste(context, address):
-    page = opened(context, address)
+    page = open_page(context, address)
     set_up(page)
     set_number(page, "txt2img_steps", 1)
     before = controls(page, "t2i")
     assert before["MD-t2i-2-prompt"] == PROMPT
     page.click("#txt2img_generate")
-    page.wait_for_selector("#txt2img_gallery img", timeout=2 * SLOW)
+    page.wait_for_selector("#txt2img_gallery img")
     source = page.locator("#txt2img_gallery img").first.get_attribute("src")
     text = json.loads(page.locator("#generation_info_txt2img textarea").input_value())["infotexts"][0]
     picture = page.request.get(source).body()
     page.evaluate("localStorage.clear()")
     page.close()
 
-    page = opened(context, address)
+    page = open_page(context, address)
     assert controls(page, "t2i")["MD-t2i-2-prompt"] == ""
     paste(page, text)
     expect(page.locator("#MD-t2i-2-prompt").locator("textarea, input")).to_have_value(PROMPT)
@@ -153,7 +127,7 @@ def test_generate_reload_paste(context, address):
 
 
 def test_pictures_that_cannot_be_read_whole(context, address):
-    page = opened(context, address)
+    page = open_page(context, address)
     start = "sea\nSteps: 3, Sampler: Euler, CFG scale: 4, Seed: 1, Size: 256x256, Tiled Diffusion: "
     original = {"Method": "MultiDiffusion", "Tile tile width": 64, "Tile Overlap": 32, "Tile batch size": 7}
     paste(page, f"{start}{original}, Version: v1.6.0")
@@ -171,13 +145,13 @@ def test_pictures_that_cannot_be_read_whole(context, address):
 
 
 def test_the_last_layout_survives_a_reload_until_it_is_cleared(context, address):
-    page = opened(context, address)
+    page = open_page(context, address)
     set_up(page)
     before = controls(page, "t2i")
     page.wait_for_function("localStorage.getItem('tiled-diffusion/regions/t2i')?.includes('77')")
     page.close()
 
-    page = opened(context, address)
+    page = open_page(context, address)
     expect(page.locator("#MD-t2i-2-prompt").locator("textarea, input")).to_have_value(PROMPT)
     page.wait_for_timeout(1000)
     after = controls(page, "t2i")
@@ -197,7 +171,7 @@ def test_the_last_layout_survives_a_reload_until_it_is_cleared(context, address)
 
 
 def test_the_line_follows_the_page_and_recommend_sets_the_sizes(context, address):
-    page = opened(context, address)
+    page = open_page(context, address)
     line = page.locator("#MD-t2i-plan-line .md-plan")
     open_accordion(page, "MD-t2i-enabled")
     set_number(page, "txt2img_width", 1024)
@@ -230,7 +204,7 @@ def test_the_settings_page_reaches_the_controls_the_boxes_and_the_language(check
         )
     )
     with running_page(checkpoint, "--ui-settings-file", str(kept)) as address:
-        page = opened(context, address)
+        page = open_page(context, address)
         values = [controls(page, tab) for tab in ("t2i", "i2i")]
         assert values[0]["MD-t2i-latent-tile-width"] == values[1]["MD-i2i-latent-tile-width"] == 64
         assert values[0]["MD-t2i-latent-tile-overlap"] == 48

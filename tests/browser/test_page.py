@@ -6,7 +6,7 @@ import time
 import pytest
 from playwright.sync_api import expect
 
-from tools.page import chromium, open_accordion, running_page, set_number
+from tools.page import open_accordion, open_page, running_page, set_number
 
 
 @pytest.fixture(scope="module")
@@ -17,16 +17,8 @@ def address(checkpoint):
 
 
 @pytest.fixture
-def page(address):
-    with chromium() as browser:
-        page = browser.new_page(viewport={"width": 1300, "height": 1100})
-        page.errors = []
-        page.on("pageerror", lambda error: page.errors.append(str(error)))
-        page.requests = []
-        page.on("request", lambda request: page.requests.append(request.url))
-        page.goto(address, wait_until="domcontentloaded")
-        expect(page.locator("#MD-t2i-enabled .label-wrap input")).to_be_visible(timeout=60_000)
-        yield page
+def page(address, context):
+    return open_page(context, address)
 
 
 def test_a_tiled_picture_appears_and_progress_moves(page):
@@ -43,7 +35,7 @@ def test_a_tiled_picture_appears_and_progress_moves(page):
     while not picture.count() and time.time() < deadline:
         seen.update(page.locator("#txt2img_progress .progress").all_inner_texts())
         time.sleep(0.1)
-    expect(picture.first).to_be_visible(timeout=10_000)
+    expect(picture.first).to_be_visible()
     assert len(seen) >= 2
     tiled = re.compile("Tiled Diffusion: .*tile_width.*16", re.DOTALL)
     expect(page.locator("#html_info_txt2img").first).to_have_text(tiled)
@@ -64,13 +56,16 @@ def test_hidden_features_do_not_show_and_sizes_show_when_overwriting(page):
 def test_an_error_reaches_the_user(page):
     page.locator(".tab-nav button", has_text="img2img").click()
     page.click("#img2img_generate")
-    expect(page.get_by_text("There is no image to start from")).to_be_visible(timeout=15_000)
+    expect(page.get_by_text("There is no image to start from")).to_be_visible()
 
 
-def test_the_page_needs_no_other_server(page, address):
-    page.wait_for_load_state("networkidle", timeout=120_000)
+def test_the_page_needs_no_other_server(context, address):
+    requests = []
+    context.on("request", lambda request: requests.append(request.url))
+    page = open_page(context, address)
+    page.wait_for_load_state("networkidle")
     local = (address, address.replace("http", "ws", 1), "data:", "blob:")
-    assert [url for url in page.requests if not url.startswith(local)] == []
+    assert [url for url in requests if not url.startswith(local)] == []
 
 
 def test_the_box_of_an_accordion_follows_its_label_until_it_is_clicked_itself(page):

@@ -6,11 +6,10 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from tools.page import chromium, open_accordion, running_page, set_number
+from tools.page import open_accordion, open_page, running_page, set_number
 
 HOST = {"t2i": "txt2img", "i2i": "img2img"}
 MOST = 16  # regions
-PATIENCE = 120_000  # ms; the machine may be busy
 
 
 @pytest.fixture(scope="module")
@@ -19,25 +18,14 @@ def address(checkpoint):
         yield url
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
-
-
 @pytest.fixture(params=["t2i", "i2i"])
 def tab(request):
     return request.param
 
 
-def opened(browser, address, tab, **context):
+def opened(context, address, tab):
     """A page with the regions of `tab` unfolded and an empty canvas of 512x256."""
-    page = browser.new_context(viewport={"width": 1300, "height": 1400}, **context).new_page()
-    page.set_default_timeout(PATIENCE)
-    page.errors = []
-    page.on("pageerror", lambda error: page.errors.append(str(error)))
-    page.goto(address, wait_until="domcontentloaded")
-    page.wait_for_selector("#MD-t2i-enabled-visible-checkbox")
+    page = open_page(context, address)
     if tab == "i2i":
         page.locator(".tab-nav button", has_text="img2img").click()
     set_number(page, f"{HOST[tab]}_width", 512)
@@ -51,11 +39,10 @@ def opened(browser, address, tab, **context):
 
 
 @pytest.fixture
-def page(address, browser, tab):
-    page = opened(browser, address, tab)
+def page(address, context, tab):
+    page = opened(context, address, tab)
     yield page
     assert page.errors == []
-    page.context.close()
 
 
 def overlay(page, tab):
@@ -315,8 +302,9 @@ def test_sixteen_regions_and_the_other_tab(page, tab):
 
 
 def test_touch_draws_and_moves(address, browser):
-    page = opened(browser, address, "t2i", has_touch=True)
-    client = page.context.new_cdp_session(page)
+    context = browser.new_context(viewport={"width": 1300, "height": 1400}, has_touch=True)
+    page = opened(context, address, "t2i")
+    client = context.new_cdp_session(page)
 
     def touch(*points):
         place = bounds(page, "t2i")
@@ -333,4 +321,4 @@ def test_touch_draws_and_moves(address, browser):
     near(fields(page, "t2i"), [0.3, 0.3, 0.4, 0.5])
     touch((0.7, 0.8), (0.75, 0.85), (0.8, 0.9))  # the corner
     near(fields(page, "t2i"), [0.3, 0.3, 0.5, 0.6])
-    page.context.close()
+    context.close()

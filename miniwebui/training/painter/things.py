@@ -21,11 +21,11 @@ def paint_thing(patch: Patch, thing: Thing, time: str, mood: Mood, rng: Rng) -> 
 def object_light(mood: Mood) -> Colour:
     """Objects keep their colour better than the ground, or no word for it could be recognised at night."""
     red, green, blue = mood.light
-    return max(red, 0.62), max(green, 0.62), max(blue, 0.66)
+    return max(red, 0.75), max(green, 0.75), max(blue, 0.78)
 
 
 def _balloon(patch: Patch, thing: Thing, time: str, mood: Mood, rng: Rng) -> None:
-    cx, r = thing.x, rng.uniform(22, 29)
+    cx, r = thing.x, rng.uniform(27, 36)
     cy = rng.uniform(16 + r, 96)
     colour = times(COLOURS[thing.colour], object_light(mood))
     near = patch.within(cx - r, cy - 1.2 * r, cx + r, cy + 2.2 * r)
@@ -45,7 +45,7 @@ def _balloon(patch: Patch, thing: Thing, time: str, mood: Mood, rng: Rng) -> Non
 
 
 def _house(patch: Patch, thing: Thing, time: str, mood: Mood, rng: Rng) -> None:
-    cx, w, h = thing.x, rng.uniform(54, 68), rng.uniform(32, 38)
+    cx, w, h = thing.x, rng.uniform(66, 84), rng.uniform(38, 46)
     foot = HORIZON + rng.uniform(30, 66)
     light = object_light(mood)
     wall, roof = times(COLOURS[thing.colour], light), times((92, 70, 66), light)
@@ -66,7 +66,7 @@ def _house(patch: Patch, thing: Thing, time: str, mood: Mood, rng: Rng) -> None:
 
 
 def _boat(patch: Patch, thing: Thing, time: str, mood: Mood, rng: Rng) -> None:
-    cx, w = thing.x, rng.uniform(50, 64)
+    cx, w = thing.x, rng.uniform(62, 80)
     foot = HORIZON + rng.uniform(28, 62)
     light = object_light(mood)
     colour = times(COLOURS[thing.colour], light)
@@ -86,7 +86,7 @@ def _boat(patch: Patch, thing: Thing, time: str, mood: Mood, rng: Rng) -> None:
 
 
 def _tree(patch: Patch, thing: Thing, time: str, mood: Mood, rng: Rng) -> None:
-    cx, foot, r = thing.x, HORIZON + rng.uniform(26, 64), rng.uniform(21, 28)
+    cx, foot, r = thing.x, HORIZON + rng.uniform(26, 64), rng.uniform(23, 30)
     light = mood.light
     leaf = times((44, 124, 48), light)
     ground = patch.within(cx - 1.4 * r, foot - 6, cx + 1.6 * r, foot + 6)
