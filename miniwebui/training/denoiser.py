@@ -62,6 +62,13 @@ def alphas_cumprod() -> Tensor:
     return torch.cumprod(1 - betas, 0).float()
 
 
+def snr_weight(snr: Tensor) -> Tensor:
+    """Weight of the noise's squared error: min-SNR (Hang et al., arXiv 2303.09556) where there is little noise, and
+    1 / sqrt(SNR) where there is much (Yu et al., arXiv 2310.08442): there a small error of the noise is a large one of
+    the picture, and the composition is decided there. [B] -> [B]"""
+    return snr.clamp(max=MIN_SNR) / snr * snr.rsqrt().clamp(min=1)
+
+
 def loss_of(
     unet: nn.Module,
     text: nn.Module,
@@ -70,9 +77,7 @@ def loss_of(
     alphas: Tensor,
     generator: torch.Generator,
 ) -> Tensor:
-    """Noise prediction loss with min-SNR weights (Hang et al., arXiv 2303.09556) where there is little noise, and
-    1 / sqrt(SNR) where there is much (Yu et al., arXiv 2310.08442): there a small error of the noise is a large one of
-    the picture, and composition is decided there.
+    """Noise prediction loss, weighted by `snr_weight`.
 
     Args:
         x0: latents of unit variance [B, 4, h, w], on the networks' device.
@@ -84,8 +89,7 @@ def loss_of(
     context = text(tokens.to(x0.device)).last_hidden_state
     noisy = (alpha.sqrt() * x0 + (1 - alpha).sqrt() * noise).contiguous(memory_format=torch.channels_last)
     predicted = unet(noisy, t.to(x0.device), context).sample
-    snr = (alpha / (1 - alpha)).flatten()
-    weight = snr.clamp(max=MIN_SNR) / snr * snr.rsqrt().clamp(min=1)
+    weight = snr_weight((alpha / (1 - alpha)).flatten())
     return (weight * (predicted - noise).square().mean(dim=(1, 2, 3))).mean()
 
 
