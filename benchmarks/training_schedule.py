@@ -2,9 +2,10 @@
 
 .venv/bin/python benchmarks/training_schedule.py --start FILE [--steps 160]     (from the repository's root)
 
-Needs the cached latents, which `python -m miniwebui.training --only vae unet --steps unet=1` leaves. Every variant
-begins with FILE's weights, sees the same batches, noises and timesteps, and is then measured on others, the same for
-all: mean squared error of the foretold picture (latents of unit variance), by the amount of noise. AdamW throughout.
+Needs the cached latents, which `.venv/bin/python -m miniwebui.training --only vae unet --steps unet=1` leaves. Every
+variant begins with FILE's weights, sees the same batches, noises and timesteps, and is then measured on others, the
+same for all: mean squared error of the foretold picture (latents of unit variance), by the amount of noise. AdamW
+throughout.
 """
 
 from __future__ import annotations

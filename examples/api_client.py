@@ -1,6 +1,7 @@
 """Draw a tiled panorama through the HTTP API of a running WebUI, with arguments named by their labels.
 
-pip install webuiapi; python -m miniwebui --nowebui (in another terminal); python examples/api_client.py
+In one terminal `python3 -m miniwebui --nowebui`; in another, once it runs,
+`.venv/bin/python -m pip install webuiapi && .venv/bin/python examples/api_client.py`.
 """
 
 from __future__ import annotations

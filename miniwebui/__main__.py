@@ -1,4 +1,4 @@
-"""`python -m miniwebui` (the page), `… render` and `… test`: set up once, then do it. Standard library only."""
+"""`python3 -m miniwebui` (the page), `… render` and `… test`: set up once, then do it. Standard library only."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import sys
 
 from miniwebui import environment
 
-USAGE = (
-    "usage: python -m miniwebui [--port N] [--nowebui] | render --prompt … --out FILE | test [pytest options]"
-)
+USAGE = "usage: python3 -m miniwebui [--port N] [--nowebui] | render --prompt … --out FILE | test [pytest options]"
 
 
 def test(options: list[str]) -> int:
@@ -35,10 +33,7 @@ def inside(command: str, options: list[str]) -> int:
     """Hand a command over to the WebUI inside of the environment."""
     environment.ensure()
     program = environment.HERE / "webui.py"
-    try:
-        return subprocess.run([str(environment.PYTHON), str(program), command, *options]).returncode
-    except KeyboardInterrupt:
-        return 130
+    return subprocess.run([str(environment.PYTHON), str(program), command, *options]).returncode
 
 
 def main(arguments: list[str]) -> int:
@@ -52,6 +47,8 @@ def main(arguments: list[str]) -> int:
     except environment.SetupError as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ def _find_package_folder(name: str) -> str:
     """The folder of an installed package, found without running it. Raises ImportError if absent."""
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
-        raise ImportError(f"The package {name!r} is not installed; run `python -m miniwebui` to set it up.")
+        raise ImportError(f"The package {name!r} is not installed; run `python3 -m miniwebui` to set it up.")
     return next(iter(spec.submodule_search_locations))
 
 

@@ -5,7 +5,7 @@ from tools import control_reference
 
 def test_the_reference_is_current():
     assert control_reference.TARGET.read_text(encoding="utf-8") == control_reference.reference(), (
-        "run `python -m tools.control_reference`"
+        "run `.venv/bin/python -m tools.control_reference`"
     )
 
 

@@ -1,4 +1,4 @@
-"""Write docs/controls.md, the reference of every control, from the settings: `python -m tools.control_reference`."""
+"""Write docs/controls.md, the reference of every control: `.venv/bin/python -m tools.control_reference`."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ TARGET = Path(__file__).resolve().parent.parent / "docs/controls.md"
 TAB_NAMES = {"t2i": "txt2img", "i2i": "img2img"}
 INTRODUCTION = """# Every control
 
-Made from the settings by `python -m tools.control_reference`; a test keeps it current. *#* is the place in the
-argument list of an API client, *name* what the setting is called by name and in pictures, *id* the element on the page
-(`{tab}` is `t2i` or `i2i`, `{i}` a region from 1). Sizes are in image pixels where it says so, else in latent pixels,
-8 image pixels each. What a client does not send starts as the settings page says, or as in *default*.
+Made from the settings by `.venv/bin/python -m tools.control_reference`; a test keeps it current. *#* is the place in
+the argument list of an API client, *name* what the setting is called by name and in pictures, *id* the element on the
+page (`{tab}` is `t2i` or `i2i`, `{i}` a region from 1). Sizes are in image pixels where it says so, else in latent
+pixels, 8 image pixels each. What a client does not send starts as the settings page says, or as in *default*.
 """
 HEADING = "| # | control | allowed | default | name | id | what it does |\n|---|---|---|---|---|---|---|\n"
 

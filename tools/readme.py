@@ -15,14 +15,19 @@ SHOWN = {"panorama": "panorama", "regions": "regions-example", "hires": "hires"}
 """Pictures of the commands by name, and of their files in docs/images."""
 
 
-def render_commands(readme: str = "README.md") -> list[list[str]]:
-    """The options of every `python -m miniwebui render` in a README, in order."""
+def shell_blocks(readme: str) -> list[str]:
+    """The blocks of a README that name no language: what people type."""
     text = (ROOT / readme).read_text(encoding="utf-8")
-    blocks = re.findall(r"^```\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return [block for language, block in fenced if not language]
+
+
+def render_commands(readme: str = "README.md") -> list[list[str]]:
+    """The options of every `python3 -m miniwebui render` in a README, in order."""
     commands = [
         shlex.split(command)
-        for block in blocks
-        for command in re.split(r"^(?=python )", block.replace("\\\n", " "), flags=re.MULTILINE)
+        for block in shell_blocks(readme)
+        for command in re.split(r"^(?=python3 )", block.replace("\\\n", " "), flags=re.MULTILINE)
     ]
     return [words[4:] for words in commands if words[1:4] == ["-m", "miniwebui", "render"]]
 
