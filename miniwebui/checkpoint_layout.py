@@ -181,7 +181,10 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except (SafetensorError, RuntimeError, OSError, EOFError, ValueError, AttributeError) as error:
         raise CheckpointError(f"The checkpoint {path} cannot be read ({error}); is it whole?") from error
     except Exception as error:  # pickle's own errors have no common base
-        raise CheckpointError(f"The checkpoint {path} is not one this program can read ({error}).") from error
+        raise CheckpointError(
+            f"The checkpoint {path} is not one this program can read: it loads nothing but tensors, because other "
+            "objects in a file can run code, so convert it to .safetensors."
+        ) from error
 
 
 def _unet_from(tensors: Mapping[str, Tensor], architecture: Mapping[str, Any]) -> UNet2DConditionModel:

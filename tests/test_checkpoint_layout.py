@@ -1,3 +1,5 @@
+from pathlib import PurePosixPath
+
 import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -72,3 +74,9 @@ def test_a_file_that_is_no_checkpoint_gets_one_sentence(tmp_path, saved):
     for name in ("missing.safetensors", "cut.safetensors", "text.ckpt", "other.ckpt"):
         with pytest.raises(CheckpointError, match=name):
             load_checkpoint(tmp_path / name)
+
+
+def test_a_file_with_other_objects_gets_the_advice_to_convert_it(tmp_path):
+    torch.save({"state_dict": {"a": torch.zeros(1)}, "callback": PurePosixPath("x")}, tmp_path / "old.ckpt")
+    with pytest.raises(CheckpointError, match=r"old.ckpt .* convert it to .safetensors.$"):
+        load_checkpoint(tmp_path / "old.ckpt")
