@@ -1,14 +1,19 @@
-"""The painted world, and the loop that trains on it."""
+"""The painted world, the loop that trains on it, and what is trained on what."""
 
-from dataclasses import dataclass
+import os
+import pickle
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
-from miniwebui.training import loop
-from miniwebui.training.canvases import KINDS, random_canvas
+from miniwebui.training import __main__ as program
+from miniwebui.training import files, loop
+from miniwebui.training.autoencoder import make_vae
+from miniwebui.training.canvases import KINDS, Canvas, random_canvas
 from miniwebui.training.painter import (
     GROUNDS,
     HORIZON,
@@ -139,3 +144,104 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(tmp_path, monkeypat
     loop.train(_line, halves)
     first, second = loop.averaged_weights(whole), loop.averaged_weights(halves)
     assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_what_was_trained_on_a_gpu_goes_on_without_one(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.serialization, "location_tag", lambda storage: "cuda:0")
+        loop.train(_line, _settings(tmp_path, 3))
+    if not torch.cuda.is_available():
+        with pytest.raises(RuntimeError, match="CUDA"):
+            torch.load(tmp_path / "line.pt", weights_only=True)
+    loop.train(_line, _settings(tmp_path, 6))
+    assert files.load(tmp_path / "line.pt")["step"] == 6
+
+
+def test_a_training_begins_anew_on_another_base(tmp_path):
+    first = replace(_settings(tmp_path, 4), base="one")
+    loop.train(_line, first)
+    loop.train(_line, replace(first, steps=6))
+    went_on = files.load(tmp_path / "line.pt")
+    loop.train(_line, replace(first, steps=3, base="other"))
+    anew = files.load(tmp_path / "line.pt")
+    assert (went_on["step"], anew["step"], anew["base"]) == (6, 3, "other")
+    assert files.load(tmp_path / "line.old")["step"] == 6
+
+
+def test_a_state_that_does_not_know_its_base_is_kept(tmp_path):
+    loop.train(_line, _settings(tmp_path, 4))
+    state = files.load(tmp_path / "line.pt")
+    del state["base"]
+    files.save(state, tmp_path / "line.pt")
+    loop.train(_line, replace(_settings(tmp_path, 5), base="one"))
+    state = files.load(tmp_path / "line.pt")
+    assert (state["step"], state["base"]) == (5, "one")
+    assert not (tmp_path / "line.old").exists()
+
+
+def test_the_hash_of_a_checkpoint_is_that_of_its_tensors(tmp_path):
+    hashes = []
+    for number, value in enumerate((1.0, 1.0, 2.0)):
+        path = tmp_path / f"{number}.safetensors"
+        save_file({"a": torch.full((2,), value)}, path, {"written": f"time {number}"})
+        hashes.append(files.content_hash(path))
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def _run(work):
+    return program.Run(work, 1, 1.0, "cpu", 1, None, {})
+
+
+def _trained_vae(work, seconds):
+    """The state of a VAE's training, with other weights every time, saved at this time."""
+    weights = {f"vae.{key}": value for key, value in make_vae().state_dict().items()}
+    files.save({"step": 1, "average": weights}, work / "vae.pt")
+    os.utime(work / "vae.pt", (seconds, seconds))
+
+
+def test_what_stands_on_the_vae_follows_it(tmp_path):
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (32, 32, 3), np.uint8) for _ in range(2)]
+    canvases = [Canvas("scene", Scene("sea", "day"), (), image) for image in images]
+    (tmp_path / "canvases-scene-000.pkl").write_bytes(pickle.dumps(canvases))
+    normalised, bases = tmp_path / program.NORMALISED, []
+    for age in (0, 10, -10):  # seconds for which the VAE is older than what was made of it
+        _trained_vae(tmp_path, normalised.stat().st_mtime - age if bases else 1)
+        program.write_normalised_vae(_run(tmp_path))
+        bases.append(_run(tmp_path).settings("unet").base)
+    assert bases[0] == bases[1] != bases[2]
+    assert _run(tmp_path).settings("judge").base == ""
+
+
+def test_the_lora_stands_on_the_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr(program, "CHECKPOINT", tmp_path / "demo.safetensors")
+    bases = []
+    for value in (1.0, 2.0):
+        save_file({"a": torch.full((2,), value)}, tmp_path / "demo.safetensors")
+        bases.append([_run(tmp_path).settings(name).base for name in ("lora", "embedding")])
+    assert bases[0] != bases[1]
+    assert all(one and one == other for one, other in bases)
+
+
+@pytest.mark.parametrize("given", ["unet", "unt=4000", "unet=", "unet=-1", "unet=0", "unet=many"])
+def test_steps_that_mean_nothing_are_refused(tmp_path, given, capsys):
+    with pytest.raises(SystemExit):
+        program.read_options(["--work", str(tmp_path), "--steps", "vae=3", given])
+    assert (
+        f"argument --steps: '{given}' is not STAGE=N: a stage is one of vae, unet," in capsys.readouterr().err
+    )
+
+
+def test_a_work_folder_belongs_to_one_seed_and_every_core_paints(tmp_path, monkeypatch, capsys):
+    painted = []
+    monkeypatch.setattr(program, "paint_canvases", lambda *args: painted.append(args))
+    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+    arguments = ["--work", str(tmp_path), "--steps", "vae=3", "unet=4"]
+    options = program.read_options([*arguments, "--seed", "2"])
+    assert dict(options.steps) == {"vae": 3, "unet": 4}
+    program.make(replace(_run(tmp_path), seed=options.seed, device="cuda"), [])
+    assert painted == [(tmp_path, 2, 1.0, 16)]
+    program.read_options([*arguments, "--seed", "2"])
+    with pytest.raises(SystemExit):
+        program.read_options(arguments)
+    assert "argument --seed: 1, but" in capsys.readouterr().err

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from miniwebui.checkpoint_layout import Components
+from miniwebui.training import files
 from miniwebui.training.adapters import EmbeddingJob, LoraJob, attach, write_embedding, write_lora
 from miniwebui.training.autoencoder import VaeJob, make_vae
 from miniwebui.training.canvases import paint_canvases, read_canvases
@@ -24,10 +26,18 @@ from miniwebui.training.denoiser import UnetJob, make_text_encoder, make_unet
 from miniwebui.training.export import CHECKPOINT, MODELS, export
 from miniwebui.training.judge import JudgeJob, JudgeNet, write_judge
 from miniwebui.training.latents import encode, encode_canvases, normalise_latents
-from miniwebui.training.loop import Job, Settings, averaged_weights, pick_device, train, worker_count
+from miniwebui.training.loop import (
+    Job,
+    Settings,
+    averaged_weights,
+    pick_device,
+    state_path,
+    train,
+    worker_count,
+)
 from miniwebui.training.upscaler import CompactUpscaler, UpscalerJob, write_upscaler
 
-NORMALISED = "vae-normalised.pt"
+NORMALISED, SEED = "vae-normalised.pt", "seed"
 EMBEDDINGS = MODELS.parent / "embeddings"
 
 
@@ -58,8 +68,10 @@ class Run:
         start = CHECKPOINT if stage.on_top else self.start if name in ("vae", "unet") else None
         number = list(STAGES).index(name)
         steps = self.steps.get(name, stage.steps)
+        below = CHECKPOINT if stage.on_top else self.work / NORMALISED if name == "unet" else None
+        base = files.content_hash(below) if below and below.exists() else ""
         return Settings(
-            name, self.work, self.seed + number, steps, stage.rate, self.device, self.workers, start
+            name, self.work, self.seed + number, steps, stage.rate, self.device, self.workers, start, base
         )
 
 
@@ -73,16 +85,20 @@ STAGES = {
 }
 
 
-def encode_all(run: Run) -> None:
-    """Rescale the latent to the constant that Stable Diffusion's programs assume, and encode every canvas."""
+def write_normalised_vae(run: Run) -> None:
+    """Rescale the latent to the constant that Stable Diffusion's programs assume, unless that is done already."""
+    normalised, trained = run.work / NORMALISED, state_path(run.settings("vae"))
+    is_newer = (
+        trained.exists() and normalised.exists() and trained.stat().st_mtime > normalised.stat().st_mtime
+    )
+    if normalised.exists() and not is_newer:
+        return
     vae = make_vae().eval().requires_grad_(False)
-    if not (run.work / NORMALISED).exists():
-        vae.load_state_dict(of_network(averaged_weights(run.settings("vae")), "vae"))
-        some = read_canvases(sorted(run.work.glob("canvases-scene-*.pkl"))[:1])
-        latents = [encode(vae, torch.from_numpy(canvas.image).permute(2, 0, 1)) for canvas in some]
-        normalise_latents(vae, torch.stack(latents))
-        torch.save(vae.state_dict(), run.work / NORMALISED)
-    encode_canvases(run.work, run.work / NORMALISED, run.device, run.workers)
+    vae.load_state_dict(of_network(averaged_weights(run.settings("vae")), "vae"))
+    some = read_canvases(sorted(run.work.glob("canvases-scene-*.pkl"))[:1])
+    latents = [encode(vae, torch.from_numpy(canvas.image).permute(2, 0, 1)) for canvas in some]
+    normalise_latents(vae, torch.stack(latents))
+    files.save(vae.state_dict(), normalised)
 
 
 def of_network(weights: dict[str, Tensor], name: str) -> dict[str, Tensor]:
@@ -96,7 +112,7 @@ def write_checkpoint(run: Run) -> None:
     """The demo checkpoint, of what the UNet's training has reached."""
     weights = averaged_weights(run.settings("unet"))
     parts = Components(make_unet().eval(), make_vae().eval(), make_text_encoder().eval())
-    parts.vae.load_state_dict(torch.load(run.work / NORMALISED, weights_only=True))
+    parts.vae.load_state_dict(files.load(run.work / NORMALISED))
     parts.unet.load_state_dict(of_network(weights, "unet"))
     parts.text_encoder.load_state_dict(of_network(weights, "text_encoder"))
     export(parts)
@@ -122,12 +138,14 @@ def write_small_file(run: Run, name: str) -> None:
 
 
 def make(run: Run, names: Iterable[str]) -> None:
-    """These stages in turn; what is finished already is left as it is."""
+    """These stages in turn; what is finished already is left as it is, unless what it stands on has changed."""
     run.work.mkdir(parents=True, exist_ok=True)
-    paint_canvases(run.work, run.seed, run.share, run.workers)
+    (run.work / SEED).write_text(str(run.seed))
+    paint_canvases(run.work, run.seed, run.share, os.cpu_count() or 1)
     for name in names:
         if name == "unet":
-            encode_all(run)
+            write_normalised_vae(run)
+            encode_canvases(run.work, run.work / NORMALISED, run.device, run.workers)
         train(STAGES[name].job, run.settings(name))
         if name == "unet":
             write_checkpoint(run)
@@ -135,12 +153,25 @@ def make(run: Run, names: Iterable[str]) -> None:
             write_small_file(run, name)
 
 
-def main() -> None:
+def stage_steps(given: str) -> tuple[str, int]:
+    """STAGE=N."""
+    name, _, count = given.partition("=")
+    if name not in STAGES or not count.isdecimal() or int(count) < 1:
+        raise argparse.ArgumentTypeError(
+            f"{given!r} is not STAGE=N: a stage is one of {', '.join(STAGES)}, N a number of steps from 1"
+        )
+    return name, int(count)
+
+
+def read_options(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line's; an error of theirs ends the program with one sentence."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", nargs="+", choices=STAGES, default=list(STAGES), metavar="STAGE")
-    parser.add_argument("--steps", nargs="+", default=[], metavar="STAGE=N", help="other numbers of steps")
+    parser.add_argument(
+        "--steps", nargs="+", type=stage_steps, default=[], metavar="STAGE=N", help="other numbers of steps"
+    )
     parser.add_argument(
         "--start", type=Path, help="checkpoint whose VAE, UNet and text encoder to begin with"
     )
@@ -148,12 +179,22 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--work", type=Path, default=Path(__file__).parent / "work")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    seed = options.work / SEED
+    if seed.exists() and (begun := seed.read_text().strip()) != str(options.seed):
+        parser.error(
+            f"argument --seed: {options.seed}, but {options.work} was begun with {begun}; "
+            "give that one, or another --work"
+        )
+    return options
+
+
+def main() -> None:
+    options = read_options()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    steps = {name: int(count) for name, _, count in (given.partition("=") for given in options.steps)}
     device = pick_device(options.device)
     workers = worker_count(device)
-    run = Run(options.work, options.seed, options.share, device, workers, options.start, steps)
+    run = Run(options.work, options.seed, options.share, device, workers, options.start, dict(options.steps))
     make(run, options.only)
 
 

@@ -13,6 +13,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from miniwebui.clip_tokenizer import clip_tokenizer
+from miniwebui.training import files
 from miniwebui.training.autoencoder import make_vae, to_signed
 from miniwebui.training.canvases import KINDS, read_canvases
 from miniwebui.training.painter import MARGIN
@@ -62,7 +63,7 @@ def _encode_shard(canvases: Path, vae_path: Path, out: Path, number: int, device
     if device == "cpu":
         torch.set_num_threads(1)
     vae = make_vae()
-    vae.load_state_dict(torch.load(vae_path, weights_only=True))
+    vae.load_state_dict(files.load(vae_path))
     vae = vae.eval().to(device, memory_format=torch.channels_last)
     rng = np.random.default_rng(number)
     crop = MARGIN // 8
@@ -79,9 +80,7 @@ def _encode_shard(canvases: Path, vae_path: Path, out: Path, number: int, device
         windows.append((first, max(first, final)))
         tokens.append(tokenize([kind.said(canvas.scene, rng) for _ in range(CAPTIONS)]))
     parts = {"latents": torch.stack(latents), "windows": torch.tensor(windows), "tokens": torch.stack(tokens)}
-    temporary = out.with_suffix(".part")
-    torch.save(parts, temporary)
-    temporary.rename(out)
+    files.save(parts, out)
 
 
 def encode_canvases(work: Path, vae: Path, device: str, processes: int) -> None:
@@ -107,7 +106,7 @@ def read_latents(work: Path, names: Sequence[str]) -> dict[str, tuple[Tensor, Te
     begin [N, 2], tokens [N, CAPTIONS, 77]."""
     kinds = {}
     for kind in names:
-        parts = [torch.load(path, weights_only=True) for path in sorted(work.glob(f"latents-{kind}-*.pt"))]
+        parts = [files.load(path) for path in sorted(work.glob(f"latents-{kind}-*.pt"))]
         if parts:
             latents, windows, tokens = (
                 torch.cat([part[key] for part in parts]) for key in ("latents", "windows", "tokens")

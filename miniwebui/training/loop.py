@@ -21,6 +21,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from miniwebui.training import files
+
 logger = logging.getLogger(__name__)
 
 WARM_UP, LAST_SHARE = 100, 0.02
@@ -30,7 +32,13 @@ SAVE_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class Settings:
-    """How one network is trained. `start`: folder or file that the job reads its first weights from, if any."""
+    """How one network is trained.
+
+    Attributes:
+        start: file that the job reads its first weights from, if any.
+        base: hash of the file that the training stands on, such as the checkpoint under a LoRA; "" for none. On another
+            one it begins anew.
+    """
 
     name: str
     work: Path
@@ -40,6 +48,7 @@ class Settings:
     device: str
     workers: int
     start: Path | None = None
+    base: str = ""
 
 
 class Job(Protocol):
@@ -65,13 +74,25 @@ def worker_count(device: str) -> int:
 
 def averaged_weights(settings: Settings) -> dict[str, Tensor]:
     """What a training that has ended, or was interrupted, has reached: averages, by network and tensor."""
-    weights: dict[str, Tensor] = torch.load(_state_path(settings), weights_only=True)["average"]
+    weights: dict[str, Tensor] = files.load(state_path(settings))["average"]
     return weights
 
 
 def is_finished(settings: Settings) -> bool:
-    path = _state_path(settings)
-    return path.exists() and bool(torch.load(path, weights_only=True)["step"] >= settings.steps)
+    path = state_path(settings)
+    return path.exists() and bool(files.load(path)["step"] >= settings.steps)
+
+
+def _set_aside_what_stands_on_another_base(settings: Settings) -> None:
+    path = state_path(settings)
+    base = (
+        files.load(path).get("base") if path.exists() else None
+    )  # older states do not know theirs, and are kept
+    if base and base != settings.base:
+        kept = path.replace(path.with_suffix(".old"))
+        logger.warning(
+            "%s: begins anew, because what it stands on has changed (%s)", settings.name, kept.name
+        )
 
 
 def train(make: Callable[[Settings, int], Job], settings: Settings) -> None:
@@ -80,6 +101,7 @@ def train(make: Callable[[Settings, int], Job], settings: Settings) -> None:
     Args:
         make: a function of a module, called in every process with the settings and the number of processes.
     """
+    _set_aside_what_stands_on_another_base(settings)
     if is_finished(settings):
         logger.info("%s: trained already", settings.name)
         return
@@ -92,7 +114,7 @@ def train(make: Callable[[Settings, int], Job], settings: Settings) -> None:
     torch.multiprocessing.spawn(_work, (make, settings, port), settings.workers)
 
 
-def _state_path(settings: Settings) -> Path:
+def state_path(settings: Settings) -> Path:
     return settings.work / f"{settings.name}.pt"
 
 
@@ -119,8 +141,8 @@ class _Run:
             self.parameters, lr=settings.rate, betas=(0.9, 0.99), weight_decay=1e-3
         )
         self.step, self.seconds = 0, 0.0
-        if _state_path(settings).exists():
-            self._restore(torch.load(_state_path(settings), weights_only=True))
+        if state_path(settings).exists():
+            self._restore(files.load(state_path(settings)))
 
     def to_the_end(self) -> None:
         settings, shown, saved = self.settings, 0.0, time.monotonic()
@@ -171,15 +193,14 @@ class _Run:
 
     def _save(self) -> None:
         state: dict[str, Any] = {
+            "base": self.settings.base,
             "step": self.step,
             "seconds": self.seconds,
             "average": self.average.state_dict(),
             "networks": self.job.networks.state_dict(),
             "optimiser": self.optimiser.state_dict(),
         }
-        temporary = _state_path(self.settings).with_suffix(".part")
-        torch.save(state, temporary)
-        temporary.rename(_state_path(self.settings))
+        files.save(state, state_path(self.settings))
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.step, self.seconds = state["step"], state["seconds"]
