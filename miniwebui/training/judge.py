@@ -64,7 +64,9 @@ class JudgeJob:
 
     def __init__(self, settings: Settings, workers: int) -> None:
         self.networks = nn.ModuleDict({"judge": JudgeNet()}).to(settings.device)
-        paths = [path for kind in ("scene", "things") for path in settings.work.glob(f"canvases-{kind}-*.pkl")]
+        paths = [
+            path for kind in ("scene", "things") for path in settings.work.glob(f"canvases-{kind}-*.pkl")
+        ]
         canvases = [canvas for canvas in read_canvases(sorted(paths)) if not canvas.scene.style]
         self._small = [_halved(canvas) for canvas in canvases]
         self._targets = torch.tensor([target(canvas.scene) for canvas in canvases])
