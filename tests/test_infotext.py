@@ -222,8 +222,16 @@ def test_nothing_makes_reading_fail(text):
     i.from_page(text, "Tiled Diffusion")
 
 
+HUGE = "0x" + "f" * 4000  # which Python can read, but not write in decimal
+
+
 @pytest.mark.parametrize(
-    "text", ["{" * 100_000, "[" * 100_000, '"' * 50_001, "{'a': " * 30_000, "9" * 10_000]
+    "text",
+    [
+        *("{" * 100_000, "[" * 100_000, '"' * 50_001, "{'a': " * 30_000, "9" * 10_000),
+        *(json.dumps({"tile_width": 10**400}), json.dumps({"overlap": "9" * 400})),
+        *(f"{{'tile_width': {HUGE}}}", f"{{{HUGE}: 1}}", f'"a", {HUGE}, "b'),
+    ],
 )
 def test_absurd_texts_are_refused_quickly(text):
     assert pasted(text)[0] in ({}, {"enabled": True})

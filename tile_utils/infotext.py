@@ -126,8 +126,9 @@ def _decode(text: str) -> tuple[dict[str, Any], bool]:
     if isinstance(value, dict):
         return value, True
     if text.startswith('"'):
-        text = _parse(text.rstrip("\\") + '"') or text
-    for end, brackets in list(_ends(str(text)))[: -LATEST_CUTS - 1 : -1]:
+        closed = _parse(text.rstrip("\\") + '"')
+        text = closed if isinstance(closed, str) else text
+    for end, brackets in list(_ends(text))[: -LATEST_CUTS - 1 : -1]:
         closed = _parse(text[:end] + brackets)
         if isinstance(closed, dict):
             return closed, False
@@ -187,7 +188,7 @@ def _known(cls: type, found: Mapping[Any, Any]) -> tuple[dict[str, Any], list[st
     values: dict[str, Any] = {}
     problems = []
     for key, value in found.items():
-        name = names.get(str(key).lower(), "")
+        name = names.get(key.lower(), "") if isinstance(key, str) else ""
         if name == "regions":
             values[name] = value
         elif name not in specs:
@@ -234,7 +235,7 @@ def _placed(found: Any) -> list[tuple[int, Any]]:
         return list(enumerate(found if isinstance(found, list) else [found]))
     placed = []
     for order, (key, entry) in enumerate(found.items(), 1):
-        number = re.search(r"(\d{1,9})$", str(key))
+        number = re.search(r"(\d{1,9})$", key) if isinstance(key, str) else None
         named = {"enable": True} | dict(entry) if isinstance(entry, Mapping) else entry
         placed.append((int(number[1] if number else order) - 1, named))
     return placed

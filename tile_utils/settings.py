@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any, TypeVar
@@ -160,7 +159,10 @@ def default_for(spec: Field[Any], tab: str) -> Any:
 
 def shortened(value: Any) -> str:
     """How a value is quoted to the user."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits; lists in lists in lists
+        return "a value too long to show"
     return text if len(text) <= QUOTED else f"{text[:QUOTED]}…"
 
 
@@ -183,7 +185,7 @@ def checked(spec: Field[Any], value: Any, where: str = "") -> Any:
             allowed = control.allowed() if control.choices else "a text"
             raise SettingsError(f"{name} is {shown}; allowed is {allowed}.")
         return value
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not is_number or not control.minimum <= value <= control.maximum:
         raise SettingsError(f"{name} is {shown}; allowed is {control.allowed()}.")
     if kind is int and value != int(value):
@@ -283,7 +285,7 @@ def from_dict(
             f"{title}: 'Latent tile overlap' is {settings.overlap}; allowed is less than the tile, {smaller}."
         )
     if not isinstance(regions, (list, tuple)):
-        raise SettingsError(f"{title}: 'regions' is {regions!r}; allowed is a list of objects.")
+        raise SettingsError(f"{title}: 'regions' is {shortened(regions)}; allowed is a list of objects.")
     placed = tuple(_region_from_dict(r, i, title) for i, r in enumerate(regions))
     whole: Any = settings
     return replace(whole, regions=placed)
@@ -315,7 +317,7 @@ def regions_from_json(text: str, max_regions: int) -> tuple[RegionSettings, ...]
 def _region_from_dict(values: Any, index: int, title: str) -> RegionSettings:
     where = f"{title}, {region_label(index)}"
     if not isinstance(values, Mapping):
-        raise SettingsError(f"{where} is {values!r}; allowed is an object.")
+        raise SettingsError(f"{where} is {shortened(values)}; allowed is an object.")
     _known_names(RegionSettings, values, where)
     return _from_values(RegionSettings, values, where)
 
