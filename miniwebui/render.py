@@ -23,7 +23,7 @@ def script_args(runner: Any, requests: list[tuple[str, str]]) -> list[Any]:
         UsageError: no such script, or the text is no JSON object.
         ValueError: the script refuses a setting.
     """
-    args = webui.default_script_args(runner)
+    args = runner.default_args()
     for title, text in requests:
         script = runner.script(title)
         if script is None or script.args_from is None:

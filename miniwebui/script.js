@@ -10,11 +10,12 @@ function gradioApp() {
 }
 
 function get_uiCurrentTab() {
-    return gradioApp().querySelector('#tabs > .tab-nav > button.selected');
+    return gradioApp().getElementById('tabs')?.querySelector(':scope > .tab-nav > .selected') ?? null;
 }
 
 function get_uiCurrentTabContent() {
-    return gradioApp().querySelector('#tabs > .tabitem[id^=tab_]:not([style*="display: none"])');
+    const contents = [...(gradioApp().getElementById('tabs')?.children ?? [])];
+    return contents.find((tab) => tab.matches('.tabitem') && tab.style.display !== 'none') ?? null;
 }
 
 /* callback(), once, when the page is there */

@@ -10,8 +10,8 @@ HERE = Path(__file__).resolve().parent
 PAGE_PORT, API_PORT = 7860, 7861
 
 
-def initialize(checkpoint: str | None = None, settings: bool = False) -> None:
-    """Load scripts, samplers, upscalers and the list of checkpoints; the checkpoint itself when first used.
+def load_parts(checkpoint: str | None = None, settings: bool = False) -> None:
+    """Load samplers, the list of checkpoints, scripts, upscalers; the checkpoint itself when first used.
 
     `settings`: read the saved settings; without them every picture is drawn with the defaults.
     """
@@ -21,8 +21,8 @@ def initialize(checkpoint: str | None = None, settings: bool = False) -> None:
     from modules import (
         extra_networks,
         gradio_extensons,  # noqa: F401
+        localization,
         modelloader,
-        script_callbacks,
         scripts,
         sd_models,
         sd_samplers,
@@ -33,20 +33,23 @@ def initialize(checkpoint: str | None = None, settings: bool = False) -> None:
         shared.opts.load(shared.config_filename)
     if checkpoint is not None:
         shared.cmd_opts.ckpt = checkpoint
-    modelloader.load_upscalers()
-    sd_models.list_models()
     sd_samplers.set_samplers()
+    sd_models.list_models()
+    localization.list_localizations(localization.default_dir)
     scripts.load_scripts()
+    modelloader.load_upscalers()
+    extra_networks.initialize()
+
+
+def initialize(checkpoint: str | None = None) -> None:
+    """For drawing without a page: the parts, and the scripts' hooks in the order of a page that is made."""
+    load_parts(checkpoint)
+    from modules import script_callbacks, scripts
+
+    script_callbacks.before_ui_callback()
+    script_callbacks.ui_settings_callback()
     scripts.scripts_txt2img.initialize_scripts(is_img2img=False)
     scripts.scripts_img2img.initialize_scripts(is_img2img=True)
-    extra_networks.initialize()
-    script_callbacks.ui_settings_callback()
-    script_callbacks.before_ui_callback()
-
-
-def default_script_args(runner: Any) -> list[Any]:
-    """The argument list with every control at its start value."""
-    return runner.default_args()
 
 
 def create_api(app: Any) -> Any:
@@ -62,29 +65,23 @@ def api_only() -> int:
     """`--nowebui`: the API without a page, until Ctrl-C."""
     from fastapi import FastAPI
 
-    from modules import script_callbacks, shared, ui
+    from modules import script_callbacks, shared
 
     app = FastAPI()
-    shared.demo = ui.create_ui()  # clients may send a picture's text, which the page's fields read
-    api = create_api(app)
+    api = create_api(app)  # it makes the page's components too: a picture's text goes through its fields
+    script_callbacks.before_ui_callback()
     script_callbacks.app_started_callback(None, app)
     api.launch("127.0.0.1", shared.cmd_opts.port or API_PORT, "")
     return 0
 
 
-def page(arguments: list[str]) -> int:
-    """`python -m miniwebui`: the page and the API, until Ctrl-C."""
-    from modules import extensions, launch_utils, shared_cmd_options
-
-    if not shared_cmd_options.cmd_opts.skip_install:
-        launch_utils.run_extensions_installers(shared_cmd_options.cmd_opts.ui_settings_file)
-    initialize(settings=True)
+def page_and_api() -> int:
+    """The page and the API, until Ctrl-C."""
     import gradio as gr
 
-    from modules import progress, script_callbacks, shared, ui
+    from modules import extensions, progress, script_callbacks, shared, ui
 
-    if shared.cmd_opts.nowebui:
-        return api_only()
+    script_callbacks.before_ui_callback()
     gr.routes.templates.TemplateResponse = ui.add_scripts(gr.routes.templates.TemplateResponse)
     shared.demo = ui.create_ui().queue(64)
     app, _, _ = shared.demo.launch(
@@ -98,6 +95,17 @@ def page(arguments: list[str]) -> int:
     script_callbacks.app_started_callback(shared.demo, app)
     shared.demo.block_thread()
     return 0
+
+
+def page(arguments: list[str]) -> int:
+    """`python -m miniwebui`: install what extensions need, then serve."""
+    from modules import launch_utils, shared_cmd_options
+
+    cmd_opts = shared_cmd_options.cmd_opts
+    if not cmd_opts.skip_install:
+        launch_utils.run_extensions_installers(cmd_opts.ui_settings_file)
+    load_parts(settings=True)
+    return api_only() if cmd_opts.nowebui else page_and_api()
 
 
 if __name__ == "__main__":

@@ -16,9 +16,13 @@ else:
     from tile_host.session import INFOTEXT_KEY, TiledDiffusionSession
     from tile_utils.settings import TiledDiffusionSettings, from_dict, to_args
 
+    def add_to_host() -> None:
+        """Our options and plot axes. Before `ui` of any script in every mode; before_ui is later with --nowebui."""
+        options.add()
+        xyz.add_axes(ui.max_regions())
+
     options.follow_log_detail()
-    script_callbacks.on_ui_settings(options.add)
-    script_callbacks.on_before_ui(lambda: xyz.add_axes(ui.max_regions()))
+    script_callbacks.on_ui_settings(add_to_host)
     script_callbacks.on_infotext_pasted(ui.complete_original)
 
     class TiledDiffusionScript(scripts.Script):

@@ -22,6 +22,8 @@ else:
 
         def __init__(self) -> None:
             self._session: TiledVAESession | None = None
+            # here and not in `ui`, which the API calls again
+            script_callbacks.on_model_loaded(self._model_loaded)
 
         def title(self) -> str:
             return "Tiled VAE"
@@ -30,7 +32,6 @@ else:
             return scripts.AlwaysVisible
 
         def ui(self, is_img2img: bool) -> list[Any]:
-            script_callbacks.on_model_loaded(self._model_loaded)
             panel = ui.TiledVAEPanel(self._tab)
             self.infotext_fields = panel.infotext_fields()
             self.paste_field_names = [INFOTEXT_KEY]

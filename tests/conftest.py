@@ -59,7 +59,7 @@ def webui(checkpoint):
         p = make(sd_model=shared.sd_model, **{**defaults, **arguments})
         p.is_api = True  # the page's own controls do not set it up
         p.scripts = scripts.scripts_img2img if kind == "Img2Img" else scripts.scripts_txt2img
-        args = miniwebui_webui.default_script_args(p.scripts)
+        args = p.scripts.default_args()
         for title, values in (("Tiled Diffusion", settings), ("Tiled VAE", vae)):
             if values is not None:
                 script = p.scripts.script(title)

@@ -176,6 +176,20 @@ def test_a_client_draws_an_x_y_z_plot(client):
     assert result.image.width >= 3 * 128
 
 
+def test_pictures_of_a_selected_script_share_a_list(post, monkeypatch):
+    from modules import processing, scripts
+
+    seen = []
+
+    def run(p, *args):
+        seen.append(p.script_args)
+        return processing.process_images(p)
+
+    monkeypatch.setattr(scripts.scripts_txt2img, "run", run)
+    assert post("txt2img", **SMALL, script_name="X/Y/Z plot", script_args=[]).status_code == 200
+    assert isinstance(seen[0], list)
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status", "words"),
     [
@@ -188,7 +202,7 @@ def test_a_client_draws_an_x_y_z_plot(client):
             "txt2img",
             {"alwayson_scripts": {"x/y/z plot": {"args": []}}},
             422,
-            "Cannot have a selectable script",
+            "'x/y/z plot' is chosen by script_name",
         ),
         ("txt2img", {"alwayson_scripts": {"tiled diffusion": {"args": 5}}}, 500, ""),
         (

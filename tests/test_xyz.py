@@ -118,9 +118,8 @@ def test_a_host_without_the_plot(webui, monkeypatch):
 
 def test_the_hosts_own_plot_draws_with_our_axes(webui):
     """Through `run` of the X/Y/Z plot of the host: three pictures, each with its own settings, and the grid."""
-    from modules import infotext_utils, script_callbacks, scripts
+    from modules import infotext_utils, scripts
 
-    script_callbacks.before_ui_callback()
     data = next(data for data in scripts.scripts_data if data.path.endswith("xyz_grid.py"))
     plot = data.script_class()
     plot.current_axis_options = data.module.axis_options

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import html
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any
 
@@ -29,23 +31,29 @@ def wrap_gradio_gpu_call(func: Callable, extra_outputs: list | None = None) -> C
 
     @wraps(func)
     def f(*args: Any, **kwargs: Any) -> Any:
-        first = args[0] if args else None
-        is_task = isinstance(first, str) and first.startswith("task(") and first.endswith(")")
-        id_task = first if is_task else None
-        if id_task is not None:
-            progress.add_task_to_queue(id_task)
-        with queue_lock:
-            shared.state.begin(job=id_task)
-            progress.start_task(id_task)
-            try:
-                res = func(*args, **kwargs)
-                progress.record_results(id_task, res)
-            finally:
-                progress.finish_task(id_task)
-                shared.state.end()
-        return res
+        named = args and isinstance(args[0], str) and re.fullmatch(r"task\(.*\)", args[0], re.DOTALL)
+        id_task = args[0] if named else None
+        with running(id_task, id_task):
+            answer = func(*args, **kwargs)
+            progress.record_results(id_task, answer)
+        return answer
 
-    return wrap_gradio_call(f, extra_outputs=extra_outputs, add_stats=True)
+    return wrap_gradio_call(f, extra_outputs, True)
+
+
+@contextmanager
+def running(job: str | None, id_task: str | None) -> Iterator[None]:
+    """A job that draws, once nobody else does; its progress can be asked for by `id_task`."""
+    if id_task is not None:
+        progress.add_task_to_queue(id_task)
+    with queue_lock:
+        shared.state.begin(job=job)
+        progress.start_task(id_task)
+        try:
+            yield
+        finally:
+            progress.finish_task(id_task)
+            shared.state.end()
 
 
 def wrap_gradio_call(func: Callable, extra_outputs: list | None = None, add_stats: bool = False) -> Callable:

@@ -13,8 +13,6 @@ EXTENSIONS = (".safetensors", ".ckpt")
 checkpoints_list: dict[str, "CheckpointInfo"] = {}
 checkpoint_aliases: dict[str, "CheckpointInfo"] = {}
 
-re_strip_checksum = re.compile(r"\s*\[[^]]+]\s*$")
-
 
 def read_metadata_from_safetensors(filename: str) -> dict:
     """The `__metadata__` of a safetensors file; values that are JSON objects come decoded.
@@ -24,7 +22,7 @@ def read_metadata_from_safetensors(filename: str) -> dict:
     with open(filename, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if length > os.path.getsize(filename):
-            raise ValueError(f"{filename} is not a safetensors file")
+            raise ValueError(f"{filename} does not begin as a safetensors file does")
         header = json.loads(file.read(length))
     return {key: _decoded(value) for key, value in header.get("__metadata__", {}).items()}
 
@@ -129,13 +127,19 @@ def list_models() -> None:
             CheckpointInfo(filename).register()
 
 
+def _without_hash(title: str) -> str:
+    """'name [hash]' -> 'name'."""
+    name, bracket, code = title.strip().rpartition("[")
+    return name.rstrip() if bracket and code.endswith("]") else title
+
+
 def get_closet_checkpoint_match(search_string: str | None) -> CheckpointInfo | None:
     """The checkpoint of a name, else the shortest title that contains it, with or without its hash."""
     if not search_string:
         return None
     if search_string in checkpoint_aliases:
         return checkpoint_aliases[search_string]
-    for wanted in (search_string, re_strip_checksum.sub("", search_string)):
+    for wanted in (search_string, _without_hash(search_string)):
         found = [info for info in checkpoints_list.values() if wanted in info.title]
         if found:
             return min(found, key=lambda info: len(info.title))
@@ -156,7 +160,5 @@ def select_checkpoint() -> CheckpointInfo:
         )
     first = next(iter(checkpoints_list.values()))
     if shared.opts.sd_model_checkpoint:
-        errors.report(
-            f"Checkpoint {shared.opts.sd_model_checkpoint} not found; loading {first.title} instead"
-        )
+        errors.report(f"There is no checkpoint '{shared.opts.sd_model_checkpoint}'; {first.title} is used.")
     return first

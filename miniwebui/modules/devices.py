@@ -93,20 +93,18 @@ def without_autocast(disable: bool = False):
     return torch.autocast(device.type, enabled=False)
 
 
-_HALF_ADVICE = {
-    "unet": "Try the --no-half commandline argument to fix this.",
-    "vae": "Try the --no-half-vae commandline argument to fix this.",
-}
+NETWORKS = {"unet": ("UNet", "--no-half"), "vae": ("VAE", "--no-half-vae")}
+"""(name, flag that keeps it from half precision) of what can overflow."""
 
 
 def test_for_nans(x: torch.Tensor, where: str) -> None:
     """Raise NansException if the first element of x is not a number (one element, as the WebUI does)."""
     if getattr(cmd_opts, "disable_nan_check", False) or not torch.isnan(x.flatten()[0]):
         return
-    place = {"unet": " in Unet", "vae": " in VAE"}.get(where, "")
-    advice = [_HALF_ADVICE[where]] if dtype == torch.float16 and where in _HALF_ADVICE else []
-    off = "Use --disable-nan-check commandline argument to disable this check."
-    raise NansException(" ".join([f"A tensor with NaNs was produced{place}.", *advice, off]))
+    name, flag = NETWORKS.get(where, ("network", None))
+    ways = [f"with {flag} it works in float32"] if flag and dtype == torch.float16 else []
+    ways.append("with --disable-nan-check nobody looks")
+    raise NansException(f"The {name} gave not-a-number (NaN): {'; '.join(ways)}.")
 
 
 def enable_tf32() -> None:

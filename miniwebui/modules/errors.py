@@ -38,7 +38,7 @@ def record_exception() -> None:
 
 
 def report(message: str, *, exc_info: bool = False) -> None:
-    """Print an error message to stderr, with the traceback of the handled exception if asked for."""
+    """To stderr; `exc_info`: with the traceback of the exception that is being handled."""
     record_exception()
     print(textwrap.indent(message, "*** ", lambda line: True), file=sys.stderr)
     if exc_info:

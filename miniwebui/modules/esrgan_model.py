@@ -19,15 +19,15 @@ class UpscalerESRGAN(Upscaler):
         self.scalers = [UpscalerData(modelloader.friendly_name(file), file, self, 4) for file in files]
 
     def do_upscale(self, img, selected_model):
+        """The picture through the file's network; as it was where the file cannot be used."""
         try:
-            model = self.load_model(selected_model)
+            network = self.load_model(selected_model)
         except Exception:
-            errors.report(f"Unable to load ESRGAN model {selected_model}", exc_info=True)
+            errors.report(f"No upscaler can be read from {selected_model}", exc_info=True)
             return img
-        model.to(devices.device_esrgan)
-        return upscale_with_model(
-            model, img, tile_size=opts.ESRGAN_tile, tile_overlap=opts.ESRGAN_tile_overlap
-        )
+        network.to(devices.device_esrgan)
+        tiles = {"tile_size": opts.ESRGAN_tile, "tile_overlap": opts.ESRGAN_tile_overlap}
+        return upscale_with_model(network, img, **tiles)
 
     def load_model(self, path: str):
         return modelloader.load_spandrel_model(path, device=None, expected_architecture="ESRGAN")

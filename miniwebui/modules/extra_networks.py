@@ -34,14 +34,9 @@ class ExtraNetworkParams:
 
     def __init__(self, items=None):
         self.items = items or []
-        self.positional = []
-        self.named = {}
-        for item in self.items:
-            parts = item.split("=", 2) if isinstance(item, str) else [item]
-            if len(parts) == 2:
-                self.named[parts[0]] = parts[1]
-            else:
-                self.positional.append(item)
+        pairs = [item.split("=") if isinstance(item, str) else [item] for item in self.items]
+        self.named = dict(pair for pair in pairs if len(pair) == 2)
+        self.positional = [item for item, pair in zip(self.items, pairs) if len(pair) != 2]
 
     def __eq__(self, other):
         return self.items == other.items
@@ -134,5 +129,5 @@ def get_user_metadata(filename, lister=None) -> dict:
             with open(metadata_filename, encoding="utf8") as file:
                 return json.load(file)
     except (OSError, ValueError) as error:
-        errors.display(error, f"reading extra network user metadata from {metadata_filename}")
+        errors.display(error, f"reading {metadata_filename}")
     return {}

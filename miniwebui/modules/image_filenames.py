@@ -95,7 +95,7 @@ class FilenameGenerator:
         try:
             return function(self)
         except Exception:
-            errors.report(f"Error adding [{name}] to filename", exc_info=True)
+            errors.report(f"The pattern [{name}] of a file name failed", exc_info=True)
             return None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from modules.shared import opts
@@ -72,10 +74,10 @@ def draw_grid_annotations(im, width, height, hor_texts, ver_texts, margin=0) -> 
     size = (im.width + pad_left + margin * (cols - 1), im.height + pad_top + margin * (rows - 1))
     result = Image.new("RGB", size, background)
     draw = ImageDraw.Draw(result)
-    for row in range(rows):
-        for col in range(cols):
-            cell = im.crop((width * col, height * row, width * (col + 1), height * (row + 1)))
-            result.paste(cell, (pad_left + (width + margin) * col, pad_top + (height + margin) * row))
+    for row, col in itertools.product(range(rows), range(cols)):
+        left, top = col * width, row * height
+        cell = im.crop((left, top, left + width, top + height))
+        result.paste(cell, (pad_left + left + col * margin, pad_top + top + row * margin))
     for col, lines in enumerate(heads):
         x = pad_left + (width + margin) * col + width / 2
         _draw(

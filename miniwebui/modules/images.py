@@ -27,15 +27,12 @@ MAX_WEBP_SIDE = 16383
 
 
 def _grid_rows(count: int, batch_size: int, rows) -> int:
-    if rows is None:
-        if opts.n_rows > 0:
-            rows = opts.n_rows
-        elif opts.n_rows == 0:
-            rows = batch_size
-        elif opts.grid_prevent_empty_spots:
-            rows = next(n for n in range(math.isqrt(count), 0, -1) if count % n == 0)
-        else:
-            rows = round(math.sqrt(count))
+    if rows is None and opts.n_rows >= 0:
+        rows = opts.n_rows or batch_size
+    elif rows is None and opts.grid_prevent_empty_spots:
+        rows = next(n for n in range(math.isqrt(count), 0, -1) if count % n == 0)
+    elif rows is None:
+        rows = round(math.sqrt(count))
     return min(int(rows), count)
 
 
@@ -110,9 +107,9 @@ def _draw_out_borders(res: Image.Image, resized: Image.Image, left: int, top: in
 def flatten(img: Image.Image, bgcolor) -> Image.Image:
     """An RGB image; what is transparent becomes `bgcolor` ("#ffffff")."""
     if img.mode == "RGBA":
-        background = Image.new("RGBA", img.size, bgcolor)
-        background.paste(img, mask=img)
-        img = background
+        on_colour = Image.new("RGBA", img.size, bgcolor)
+        on_colour.paste(img, mask=img)
+        return on_colour.convert("RGB")
     return img.convert("RGB")
 
 
@@ -129,9 +126,8 @@ def fix_image(image: Image.Image | None) -> Image.Image | None:
 
 def fix_png_transparency(image: Image.Image) -> Image.Image:
     """A palette or RGB image with a transparent colour -> RGBA."""
-    if image.mode not in ("RGB", "P") or not isinstance(image.info.get("transparency"), bytes):
-        return image
-    return image.convert("RGBA")
+    colours = image.info.get("transparency") if image.mode in ("P", "RGB") else None
+    return image.convert("RGBA") if isinstance(colours, bytes) else image
 
 
 def save_image_with_geninfo(

@@ -6,16 +6,17 @@ import json
 import re
 from typing import Any
 
-re_param_code = r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)'
+_KEY = r"\w[-\w/ ]+"
+_QUOTED = r'"(?:[^"\\]|\\.)+"'
+re_param_code = rf"\s*({_KEY}):\s*({_QUOTED}|[^,]*)(?:$|,)"
 re_param = re.compile(re_param_code)
-re_imagesize = re.compile(r"^(\d+)x(\d+)$")
+re_imagesize = re.compile(r"([0-9]+)x([0-9]+)\Z")
 
 
 def quote(text: Any) -> Any:
     """As JSON when the text would end a parameter early."""
-    if "," not in str(text) and "\n" not in str(text) and ":" not in str(text):
-        return text
-    return json.dumps(text, ensure_ascii=False)
+    ends_early = any(character in str(text) for character in ",:\n")
+    return json.dumps(text, ensure_ascii=False) if ends_early else text
 
 
 def unquote(text: str) -> str:

@@ -115,7 +115,7 @@ def image_from_url_text(filedata: Any) -> Image.Image | None:
     if isinstance(filedata, dict) and filedata.get("is_file", False):
         filename = filedata["name"].rsplit("?", 1)[0]
         if not ui_tempdir.check_tmp_file(shared.demo, filename):
-            raise ValueError("trying to open image file outside of allowed directories")
+            raise ValueError(f"{filename} lies in no folder that the page may read")
         return images.read(filename)
     encoded = filedata.removeprefix(GALLERY_PREFIX)
     return images.read(io.BytesIO(base64.decodebytes(encoded.encode("utf-8"))))

@@ -61,7 +61,7 @@ def run_extension_installer(extension_dir: str) -> None:
     for line in done.stdout.splitlines():
         logger.info("%s", line)
     if done.returncode:
-        errors.report(f"Error running install.py for extension {extension_dir}.\n{done.stdout}{done.stderr}")
+        errors.report(f"The installer {installer} failed.\n{done.stdout}{done.stderr}")
         return
     _installed({extension_dir: _fingerprint(extension_dir)})
 

@@ -35,6 +35,6 @@ def localization_js(current_localization_name: str) -> str:
             with open(path, encoding="utf8") as file:
                 translations.update(json.load(file))
         except (OSError, ValueError, TypeError):
-            errors.report(f"Error loading localization from {path}", exc_info=True)
+            errors.report(f"The translation {path} cannot be read", exc_info=True)
     # inside of a <script> element no text may end it
     return f"window.localization = {json.dumps(translations)}".replace("<", "\\u003c")

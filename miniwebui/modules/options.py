@@ -111,7 +111,7 @@ class Options:
             return
         arguments = info.component_args if info is not None else None
         if isinstance(arguments, dict) and arguments.get("visible", True) is False:
-            raise RuntimeError(f"not possible to set '{key}' because it is restricted")
+            raise RuntimeError(f"The option '{key}' cannot be set from here.")
         self.data[key] = value
 
     def __getattr__(self, item: str) -> Any:
@@ -120,7 +120,7 @@ class Options:
             return data[item]
         if item in labels:
             return labels[item].default
-        raise AttributeError(f"'Options' object has no attribute '{item}'")
+        raise AttributeError(f"There is no option '{item}'.")
 
     def set(self, key: str, value: Any, is_api: bool = False, run_callbacks: bool = True) -> bool:
         """Set an option; True when its value changed. A callback that fails takes the change back.
@@ -176,8 +176,8 @@ class Options:
         for key, value in self.data.items():
             info = self.data_labels.get(key)
             if info is not None and not self.same_type(info.default, value):
-                kinds = f"{type(value).__name__}; expected {type(info.default).__name__}"
-                errors.report(f"Warning: bad setting value: {key}: {value} ({kinds})")
+                kinds = f"a {type(value).__name__}, not a {type(info.default).__name__}"
+                errors.report(f"In {filename} the option '{key}' is {value!r}: {kinds}.")
 
     def same_type(self, x: Any, y: Any) -> bool:
         """Whether two values are of one type; whole and other numbers count as one, None as any."""

@@ -99,7 +99,7 @@ def _prepare(p: StableDiffusionProcessing) -> None:
     if p.refiner_checkpoint not in (None, "", "None", "none"):
         p.refiner_checkpoint_info = sd_models.get_closet_checkpoint_match(p.refiner_checkpoint)
         if p.refiner_checkpoint_info is None:
-            raise ValueError(f"Could not find checkpoint with name {p.refiner_checkpoint}")
+            raise ValueError(f"There is no checkpoint '{p.refiner_checkpoint}'.")
     p.sd_model_name = shared.sd_model.sd_checkpoint_info.name_for_extra
     p.sd_model_hash = shared.sd_model.sd_model_hash
     model_hijack.apply_circular(p.tiling)

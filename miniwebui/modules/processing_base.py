@@ -199,8 +199,8 @@ class StableDiffusionProcessing:
         self.sampler = None
         self.c = self.uc = None
         if not opts.persistent_cond_cache:
-            StableDiffusionProcessing.cached_c = [None, None]
-            StableDiffusionProcessing.cached_uc = [None, None]
+            cls = StableDiffusionProcessing
+            cls.cached_c, cls.cached_uc = [None, None], [None, None]
 
     def get_token_merging_ratio(self, for_hr=False):
         return (self.token_merging_ratio_hr if for_hr else 0) or self.token_merging_ratio
@@ -216,9 +216,7 @@ class StableDiffusionProcessing:
         negative = self.negative_prompt
         negative = negative if isinstance(negative, list) else [negative] * len(prompts)
         if len(prompts) != len(negative):
-            raise RuntimeError(
-                f"Received a different number of prompts ({len(prompts)}) and negative prompts ({len(negative)})"
-            )
+            raise RuntimeError(f"There are {len(prompts)} prompts, but {len(negative)} negative prompts.")
 
         apply_styles = shared.prompt_styles.apply_styles_to_prompt
         apply_negative_styles = shared.prompt_styles.apply_negative_styles_to_prompt

@@ -17,7 +17,7 @@ from modules.shared import opts
 
 RESIZE_LATENT = 3
 FILL, ORIGINAL, LATENT_NOISE, LATENT_NOTHING = range(4)
-BLANK_MASK = 'Unable to perform "Inpaint Only mask" because mask is blank, switch to img2img mode.'
+BLANK_MASK = "The mask covers nothing, so the whole picture is drawn."
 
 
 @dataclass(repr=False)
@@ -198,28 +198,30 @@ class StableDiffusionProcessingImg2Img(StableDiffusionProcessing):
             self.extra_generation_params["Masked content"] = "latent nothing"
 
     def sample(self, conditioning, unconditional_conditioning, seeds, subseeds, subseed_strength, prompts):
-        x = self.rng.next()
-        if self.initial_noise_multiplier != 1.0:
-            self.extra_generation_params["Noise multiplier"] = self.initial_noise_multiplier
-            x *= self.initial_noise_multiplier
+        noise, strength = self.rng.next(), self.initial_noise_multiplier
+        if strength != 1.0:
+            noise *= strength
+            self.extra_generation_params["Noise multiplier"] = strength
+        conds = {"c": conditioning, "uc": unconditional_conditioning}
         if self.scripts is not None:
-            self.scripts.process_before_every_sampling(
-                p=self, x=self.init_latent, noise=x, c=conditioning, uc=unconditional_conditioning
-            )
-        samples = self.sampler.sample_img2img(
-            self,
-            self.init_latent,
-            x,
-            conditioning,
-            unconditional_conditioning,
-            image_conditioning=self.image_conditioning,
+            self.scripts.process_before_every_sampling(p=self, x=self.init_latent, noise=noise, **conds)
+        drawn = self.sampler.sample_img2img(
+            self, self.init_latent, noise, *conds.values(), image_conditioning=self.image_conditioning
         )
         if self.mask is not None:
-            blended = samples * self.nmask + self.init_latent * self.mask
-            if self.scripts is not None:
-                mba = scripts.MaskBlendArgs(samples, self.nmask, self.init_latent, self.mask, blended)
-                self.scripts.on_mask_blend(self, mba)
-                blended = mba.blended_latent
-            samples = blended
+            drawn = self._blended(drawn)
         devices.torch_gc()
-        return samples
+        return drawn
+
+    def _blended(self, drawn: torch.Tensor) -> torch.Tensor:
+        """The drawn latents where the mask lets them through, else the init image's; scripts may change it."""
+        blend = scripts.MaskBlendArgs(
+            current_latent=drawn,
+            nmask=self.nmask,
+            init_latent=self.init_latent,
+            mask=self.mask,
+            blended_latent=drawn * self.nmask + self.init_latent * self.mask,
+        )
+        if self.scripts is not None:
+            self.scripts.on_mask_blend(self, blend)
+        return blend.blended_latent

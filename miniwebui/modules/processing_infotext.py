@@ -78,17 +78,14 @@ def create_infotext(
     them. In `p.extra_generation_params` a value may be a list (one entry a picture) or a function of what is
     known here: `f(p, index, prompt_text, negative_prompt, **kwargs) -> str | None`.
     """
-    if use_main_prompt:
-        index = 0
-    elif index is None:
-        index = position_in_batch + iteration * p.batch_size
-    if all_negative_prompts is None:
-        all_negative_prompts = p.all_negative_prompts
-
-    prompt_text = p.main_prompt if use_main_prompt else all_prompts[index]
-    negative_prompt = p.main_negative_prompt if use_main_prompt else all_negative_prompts[index]
-    seed = p.all_seeds[0] if use_main_prompt else all_seeds[index]
-    subseed = p.all_subseeds[0] if use_main_prompt else all_subseeds[index]
+    if use_main_prompt:  # of the job as a whole
+        index, prompt_text, negative_prompt = 0, p.main_prompt, p.main_negative_prompt
+        seed, subseed = p.all_seeds[0], p.all_subseeds[0]
+    else:
+        index = iteration * p.batch_size + position_in_batch if index is None else index
+        negatives = p.all_negative_prompts if all_negative_prompts is None else all_negative_prompts
+        prompt_text, negative_prompt = all_prompts[index], negatives[index]
+        seed, subseed = all_seeds[index], all_subseeds[index]
 
     generation_params = {
         **_main_params(p, seed, subseed),
@@ -115,7 +112,7 @@ def _resolved(key: str, value, scope: dict):
             return value[scope["index"]]
         return value(**scope) if callable(value) else value
     except Exception:
-        errors.report(f'Error creating infotext for key "{key}"', exc_info=True)
+        errors.report(f"'{key}' is left out of the picture's text", exc_info=True)
         return None
 
 
@@ -174,10 +171,11 @@ class Processed:
         self.negative_prompt = _first(p.negative_prompt)
         self.seed = -1 if seed is None else int(_first(seed))
         self.subseed = -1 if subseed is None else int(_first(subseed))
-        self.all_prompts = all_prompts or p.all_prompts or [self.prompt]
-        self.all_negative_prompts = all_negative_prompts or p.all_negative_prompts or [self.negative_prompt]
-        self.all_seeds = all_seeds or p.all_seeds or [self.seed]
-        self.all_subseeds = all_subseeds or p.all_subseeds or [self.subseed]
+        of_all = {
+            "prompt": all_prompts, "negative_prompt": all_negative_prompts, "seed": all_seeds, "subseed": all_subseeds,
+        }  # fmt: skip
+        for one, given in of_all.items():
+            setattr(self, f"all_{one}s", given or getattr(p, f"all_{one}s") or [getattr(self, one)])
         self.infotexts = infotexts or [info] * len(images_list)
         self.version = program_version()
 

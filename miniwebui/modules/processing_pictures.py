@@ -50,9 +50,9 @@ def _decoded_without_nans(model, latent, sample) -> torch.Tensor:
         if not shared.opts.auto_vae_precision or devices.dtype_vae == torch.float32:
             raise
         errors.print_error_explanation(
-            "A tensor with NaNs was produced in VAE.\n"
-            "It is converted to 32 bits, and the picture is decoded again.\n"
-            "To start with a 32-bit VAE, use the --no-half-vae commandline argument."
+            "The VAE gave not-a-number (NaN) in half precision.\n"
+            "The picture is decoded again in float32, and so are all others from now on.\n"
+            "With --no-half-vae it starts so."
         )
         devices.dtype_vae = torch.float32
         model.first_stage_model.to(devices.dtype_vae)

@@ -134,7 +134,7 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
         if self.hr_checkpoint_name and self.hr_checkpoint_name != "Use same checkpoint":
             self.hr_checkpoint_info = sd_models.get_closet_checkpoint_match(self.hr_checkpoint_name)
             if self.hr_checkpoint_info is None:
-                raise ValueError(f"Could not find checkpoint with name {self.hr_checkpoint_name}")
+                raise ValueError(f"There is no checkpoint '{self.hr_checkpoint_name}'.")
             notes["Hires checkpoint"] = self.hr_checkpoint_info.short_title
         if self.hr_sampler_name is not None and self.hr_sampler_name != self.sampler_name:
             notes["Hires sampler"] = self.hr_sampler_name
@@ -159,9 +159,7 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
         self.latent_scale_mode = modes.get(name)
         names = [data.name for data in shared.sd_upscalers]
         if self.latent_scale_mode is None and name not in names:
-            raise ValueError(
-                f"Could not find upscaler named {name}; there are: {', '.join([*modes, *names])}."
-            )
+            raise ValueError(f"There is no upscaler '{name}'; there are: {', '.join([*modes, *names])}.")
 
     def _count_both_passes(self):
         """Tell the progress bars that every batch takes two passes."""
@@ -338,17 +336,16 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
         super().close()
         self.hr_c = self.hr_uc = None
         if not opts.persistent_cond_cache:
-            StableDiffusionProcessingTxt2Img.cached_hr_uc = [None, None]
-            StableDiffusionProcessingTxt2Img.cached_hr_c = [None, None]
+            cls = StableDiffusionProcessingTxt2Img
+            cls.cached_hr_c, cls.cached_hr_uc = [None, None], [None, None]
 
     def setup_prompts(self):
         super().setup_prompts()
         if not self.enable_hr:
             return
-        if self.hr_prompt == "":
-            self.hr_prompt = self.prompt
-        if self.hr_negative_prompt == "":
-            self.hr_negative_prompt = self.negative_prompt
+        for name in ("prompt", "negative_prompt"):  # an empty one is that of the first pass
+            if getattr(self, f"hr_{name}") == "":
+                setattr(self, f"hr_{name}", getattr(self, name))
 
         count = self.batch_size * self.n_iter
         prompts, negative = (

@@ -58,22 +58,20 @@ class PendingTasksResponse(BaseModel):
 
 
 class ProgressRequest(BaseModel):
-    id_task: str | None = Field(default=None, title="Task ID", description="the task to ask about")
-    id_live_preview: int = Field(
-        default=-1, title="Live preview image ID", description="the last one received"
-    )
-    live_preview: bool = Field(default=True, title="Include live preview")
+    id_task: str | None = None
+    id_live_preview: int = Field(default=-1, description="the last preview received")
+    live_preview: bool = True
 
 
 class ProgressResponse(BaseModel):
-    active: bool = Field(title="Whether the task is being worked on right now")
-    queued: bool = Field(title="Whether the task is in queue")
-    completed: bool = Field(title="Whether the task has already finished")
-    progress: float | None = Field(default=None, title="Progress", description="from 0 to 1")
-    eta: float | None = Field(default=None, title="ETA in secs")
-    live_preview: str | None = Field(default=None, title="Live preview image", description="a data: uri")
-    id_live_preview: int | None = Field(default=None, title="Live preview image ID")
-    textinfo: str | None = Field(default=None, title="Info text")
+    active: bool
+    queued: bool
+    completed: bool
+    progress: float | None = Field(default=None, description="0 to 1")
+    eta: float | None = Field(default=None, description="seconds to go")
+    live_preview: str | None = Field(default=None, description="a data: URI")
+    id_live_preview: int | None = None
+    textinfo: str | None = None
 
 
 def setup_progress_api(app: Any) -> None:
@@ -143,5 +141,5 @@ def restore_progress(id_task: str) -> Any:
     for known, res in recorded_results:
         if known == id_task:
             return res
-    message = f"Couldn't restore progress for {id_task}: results have been discarded or never were obtained"
+    message = f"The pictures of {id_task} are not kept any more."
     return gr.update(), gr.update(), gr.update(), message

@@ -11,7 +11,9 @@ from modules.prompt_schedule import Timeline, schedule
 ScheduledPromptConditioning = namedtuple("ScheduledPromptConditioning", ["end_at_step", "cond"])
 
 re_AND = re.compile(r"\bAND\b")
-re_weight = re.compile(r"^((?:\s|.)*?)(?:\s*:\s*([-+]?(?:\d+\.?|\d*\.\d+)))?\s*$")
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)"
+re_weight = re.compile(rf"(.*?)(?:\s*:\s*({_NUMBER}))?\s*", re.DOTALL)
+"""Of a part between two AND: its text, and its weight where it ends with `: number`."""
 
 
 class SdConditioning(list):
@@ -102,8 +104,7 @@ def get_multicond_prompt_list(prompts: SdConditioning | list[str]):
     for prompt in prompts:
         weighted = []
         for part in re_AND.split(prompt):
-            match = re_weight.search(part)
-            text, weight = match.groups() if match else (part, None)
+            text, weight = re_weight.fullmatch(part).groups()
             if text not in indexes:
                 indexes[text] = len(parts)
                 parts.append(text)

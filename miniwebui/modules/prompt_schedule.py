@@ -1,14 +1,13 @@
 """Prompt editing: `[from:to:when]`, `[to:when]`, `[from::when]` and `[a|b]`, parsed and resolved per step.
 
-The grammar is the WebUI's:
+What a prompt may hold is the WebUI's:
 
-    start     = (element | one of "[]():")*          a stray bracket or colon is text
-    prompt    = element*
-    element   = emphasized | scheduled | alternate | plain
-    emphasized= "(" prompt ")" | "(" prompt ":" prompt ")" | "[" prompt "]"
-    scheduled = "[" [prompt ":"] prompt ":" [space] number [space] "]"
-    alternate = "[" prompt ("|" prompt)+ "]"
-    plain     = characters other than \\[]():| , or a backslash and any character
+- `[from:to:when]` and `[to:when]`, where `when` is a number with spaces around it or none;
+- `[one|another|…]`, two or more;
+- emphasis: `(text)`, `(text:weight)` and `[text]`, whose weight is left to the emphasis parser;
+- plain text: anything but `\\[]():|`, each of which a backslash makes plain.
+
+They nest. Outside of all of them a bracket or colon without its partner is text.
 """
 
 import re

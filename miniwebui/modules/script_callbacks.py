@@ -142,7 +142,7 @@ def enumerate_callbacks() -> Iterator[tuple[str, list[ScriptCallback]]]:
 
 
 def report_exception(c: ScriptCallback, job: str) -> None:
-    errors.report(f"Error executing callback {job} for {c.script}", exc_info=True)
+    errors.report(f"The callback {job} of {c.script} failed", exc_info=True)
 
 
 def clear_callbacks() -> None:
@@ -162,10 +162,15 @@ def remove_callbacks_for_function(callback_func: Callable) -> None:
         callbacks[:] = [callback for callback in callbacks if callback.callback != callback_func]
 
 
+LAST_FIRST = ("script_unloaded", "before_ui")
+"""Categories whose callbacks are called in reverse."""
+
+
 def _call(category: str, *args: Any, **kwargs: Any) -> list[Any]:
     """Call everyone; what a callback raises is reported and the rest go on. -> what they returned."""
     results = []
-    for c in ordered_callbacks(category):
+    callbacks = ordered_callbacks(category)
+    for c in reversed(callbacks) if category in LAST_FIRST else callbacks:
         try:
             results.append(c.callback(*args, **kwargs))
         except Exception:

@@ -22,7 +22,7 @@ def wrap_call(func, filename, funcname, *args, default=None, **kwargs):
     try:
         return func(*args, **kwargs)
     except Exception:
-        errors.report(f"Error calling: {filename}/{funcname}", exc_info=True)
+        errors.report(f"{funcname} of {filename} failed", exc_info=True)
     return default
 
 
@@ -168,7 +168,7 @@ class ScriptComponents:
         """
         script = next((script for script in self.scripts if script.name == script_name), None)
         if script is None:
-            raise RuntimeError(f"script {script_name} not found")
+            raise RuntimeError(f"There is no script '{script_name}'.")
         for index, control in enumerate(script.controls or []):
             elem_id = control.elem_id or ""
             if arg_elem_id == elem_id or (fuzzy and arg_elem_id in elem_id):
@@ -177,4 +177,4 @@ class ScriptComponents:
                     args[place] = value
                     return args
                 return (*args[:place], value, *args[place + 1 :])
-        raise RuntimeError(f"arg_elem_id {arg_elem_id} not found in script {script_name}")
+        raise RuntimeError(f"The script '{script_name}' has no control '{arg_elem_id}'.")

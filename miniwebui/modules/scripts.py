@@ -266,6 +266,8 @@ class ScriptRunner(ScriptComponents):
         self.alwayson_scripts.clear()
         self.selectable_scripts.clear()
         self.callback_map.clear()
+        self.on_before_component_elem_id.clear()
+        self.on_after_component_elem_id.clear()
         for data in scripts_data:
             script = wrap_call(data.script_class, data.path, "__init__")
             if script is None:

@@ -7,7 +7,6 @@ class Emphasis:
     """Leaves the text encoder's output as it is."""
 
     name: str = "Base"
-    description: str = ""
 
     tokens: list[list[int]]
     """token ids of the chunk, [batch][tokens]"""
@@ -23,26 +22,30 @@ class Emphasis:
 
 
 class EmphasisNone(Emphasis):
+    """Brackets and weights are text like any other."""
+
     name = "None"
-    description = "disable the mechanism entirely and treat (:.1.1) as literal characters"
 
 
 class EmphasisIgnore(Emphasis):
+    """Brackets are taken away, and weights have no effect."""
+
     name = "Ignore"
-    description = "treat all empasised words as if they have no emphasis"
 
 
 class EmphasisOriginalNoNorm(Emphasis):
+    """Weights are factors; the mean may change."""
+
     name = "No norm"
-    description = "same as original, but without normalization (seems to work better for SDXL)"
 
     def after_transformers(self):
-        self.z = self.z * self.multipliers[..., None].expand(self.z.shape)
+        self.z = self.z * self.multipliers[..., None]
 
 
 class EmphasisOriginal(EmphasisOriginalNoNorm):
+    """Weights are factors; the mean stays what it was."""
+
     name = "Original"
-    description = "the original emphasis implementation"
 
     def after_transformers(self):
         mean_before = self.z.mean()
@@ -55,7 +58,3 @@ options = [EmphasisNone, EmphasisIgnore, EmphasisOriginal, EmphasisOriginalNoNor
 
 def get_current_option(emphasis_option_name: str) -> type[Emphasis]:
     return next((option for option in options if option.name == emphasis_option_name), EmphasisOriginal)
-
-
-def get_options_descriptions() -> str:
-    return ", ".join(f"{option.name}: {option.description}" for option in options)

@@ -15,6 +15,7 @@ import k_diffusion.sampling
 import torchsde._brownian.brownian_interval
 
 from modules import devices, images, sd_models, sd_vae_approx, shared
+from modules.script_callbacks import ExtraNoiseParams, extra_noise_callback
 from modules.shared import opts, state
 
 SamplerDataTuple = namedtuple("SamplerData", ["name", "constructor", "aliases", "options"])
@@ -281,14 +282,35 @@ class Sampler:
         seeds = p.all_seeds[p.iteration * p.batch_size : (p.iteration + 1) * p.batch_size]
         return k_diffusion.sampling.BrownianTreeNoiseSampler(x, positive.min(), sigmas.max(), seed=seeds)
 
-    def _arguments_of_denoiser(self, p, conditioning, unconditional_conditioning, image_conditioning) -> dict:
-        return {
-            "cond": conditioning,
-            "image_cond": image_conditioning,
-            "uncond": unconditional_conditioning,
+    def _with_extra_noise(self, p, x, noise, xi, scale=1.0):
+        """The noised latents xi of x with the settings' extra noise, which callbacks may change, `scale` times."""
+        strength = opts.img2img_extra_noise
+        if strength <= 0:
+            return xi
+        p.extra_generation_params["Extra noise"] = strength
+        params = ExtraNoiseParams(noise, x, xi)
+        extra_noise_callback(params)
+        xi += params.noise * strength * scale  # in place: a callback may have kept it
+        return xi
+
+    def _launch(self, p, x, steps: int, arguments: dict, conditions: tuple):
+        """Run the sampling function from x. `conditions`: cond, uncond, image_cond."""
+        cond, uncond, image_cond = conditions
+        self.sampler_extra_args = {
+            "cond": cond,
+            "uncond": uncond,
+            "image_cond": image_cond,
             "cond_scale": p.cfg_scale,
             "s_min_uncond": self.s_min_uncond,
         }
+        arguments |= {
+            "disable": False,
+            "callback": self.callback_state,
+            "extra_args": self.sampler_extra_args,
+        }
+        samples = self.launch_sampling(steps, lambda: self.func(self.model_wrap_cfg, x, **arguments))
+        self.add_infotext(p)
+        return samples
 
     def sample(self, p, x, conditioning, unconditional_conditioning, steps=None, image_conditioning=None):
         """From noise x [B, C, h, w] to latents."""

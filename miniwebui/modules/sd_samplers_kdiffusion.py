@@ -14,7 +14,6 @@ from modules import (
     sd_schedulers,
     shared,
 )
-from modules.script_callbacks import ExtraNoiseParams, extra_noise_callback
 from modules.sd_samplers_cfg_denoiser import CFGDenoiser  # noqa: F401
 from modules.shared import opts
 
@@ -86,12 +85,14 @@ class CFGDenoiserKDiffusion(sd_samplers_cfg_denoiser.CFGDenoiser):
 class KDiffusionSampler(sd_samplers_common.Sampler):
     """`funcname` names a function of k_diffusion.sampling, or is a function of that kind."""
 
+    denoiser_class = CFGDenoiserKDiffusion
+
     def __init__(self, funcname, sd_model, options=None):
         super().__init__(funcname)
         self.extra_params = sampler_extra_params.get(funcname, []) if isinstance(funcname, str) else []
         self.options = options or {}
         self.func = funcname if callable(funcname) else getattr(k_diffusion.sampling, funcname)
-        self.model_wrap_cfg = CFGDenoiserKDiffusion(self)
+        self.model_wrap_cfg = self.denoiser_class(self)
         self.model_wrap = self.model_wrap_cfg.inner_model
 
     def _discards_penultimate(self, p) -> bool:
@@ -161,21 +162,7 @@ class KDiffusionSampler(sd_samplers_common.Sampler):
             arguments["noise_sampler"] = self.create_noise_sampler(x, whole_schedule, p)
         if self.config.options.get("solver_type") == "heun":
             arguments["solver_type"] = "heun"
-
-        self.sampler_extra_args = self._arguments_of_denoiser(p, *conditions)
-        samples = self.launch_sampling(
-            steps,
-            lambda: self.func(
-                self.model_wrap_cfg,
-                x,
-                extra_args=self.sampler_extra_args,
-                disable=False,
-                callback=self.callback_state,
-                **arguments,
-            ),
-        )
-        self.add_infotext(p)
-        return samples
+        return self._launch(p, x, steps, arguments, conditions)
 
     def sample_img2img(
         self, p, x, noise, conditioning, unconditional_conditioning, steps=None, image_conditioning=None
@@ -183,12 +170,7 @@ class KDiffusionSampler(sd_samplers_common.Sampler):
         steps, t_enc = sd_samplers_common.setup_img2img_steps(p, steps)
         sigmas = self.get_sigmas(p, steps)
         sigma_sched = sigmas[steps - t_enc - 1 :]
-        xi = x + noise * sigma_sched[0]
-        if opts.img2img_extra_noise > 0:
-            p.extra_generation_params["Extra noise"] = opts.img2img_extra_noise
-            extra_noise_params = ExtraNoiseParams(noise, x, xi)
-            extra_noise_callback(extra_noise_params)
-            xi += extra_noise_params.noise * opts.img2img_extra_noise
+        xi = self._with_extra_noise(p, x, noise, x + noise * sigma_sched[0])
 
         self.model_wrap_cfg.init_latent = x
         self.last_latent = x

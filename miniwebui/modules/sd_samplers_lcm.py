@@ -2,7 +2,7 @@
 
 import torch
 from k_diffusion import sampling, utils
-from k_diffusion.external import DiscreteEpsDDPMDenoiser
+from k_diffusion.external import CompVisDenoiser, DiscreteEpsDDPMDenoiser
 from k_diffusion.sampling import default_noise_sampler, trange
 
 from modules import sd_samplers_cfg_denoiser, sd_samplers_common, sd_samplers_kdiffusion, shared
@@ -35,8 +35,7 @@ class LCMCompVisDenoiser(DiscreteEpsDDPMDenoiser):
         index = (timestep - (self.skip_steps - 1)) / self.skip_steps
         return super().t_to_sigma(index.float().clamp(0, len(self.sigmas) - 1))
 
-    def get_eps(self, *args, **kwargs):
-        return self.inner_model.apply_model(*args, **kwargs)
+    get_eps = CompVisDenoiser.get_eps
 
     def get_scaled_out(self, sigma, output, input):
         """c_out · output + c_skip · input, eq. 9 of consistency models with LCM's timestep scaling."""
@@ -46,40 +45,36 @@ class LCMCompVisDenoiser(DiscreteEpsDDPMDenoiser):
         return c_out * output + c_skip * input
 
     def forward(self, input, sigma, **kwargs):
-        c_out, c_in = (utils.append_dims(c, input.ndim) for c in self.get_scalings(sigma))
-        eps = self.get_eps(input * c_in, self.sigma_to_t(sigma), **kwargs)
-        return self.get_scaled_out(sigma, input + eps * c_out, input)
+        """The denoised latent: k-diffusion's of the same noise prediction, then the boundary scalings."""
+        return self.get_scaled_out(sigma, super().forward(input, sigma, **kwargs), input)
 
 
 @torch.no_grad()
 def sample_lcm(model, x, sigmas, extra_args=None, callback=None, disable=None, noise_sampler=None):
     """Denoise in one step, add noise of the next level, again (arXiv 2310.04378, algorithm 3)."""
-    extra_args = extra_args or {}
-    noise_sampler = noise_sampler or default_noise_sampler(x)
-    s_in = x.new_ones([x.shape[0]])
-    for i in trange(len(sigmas) - 1, disable=disable):
-        denoised = model(x, sigmas[i] * s_in, **extra_args)
+    noise_of = noise_sampler or default_noise_sampler(x)
+    for step in trange(len(sigmas) - 1, disable=disable):
+        level, following = sigmas[step : step + 2]
+        denoised = model(x, x.new_full((len(x),), level.item()), **(extra_args or {}))
         if callback is not None:
-            callback({"x": x, "i": i, "sigma": sigmas[i], "sigma_hat": sigmas[i], "denoised": denoised})
+            callback({"i": step, "x": x, "denoised": denoised, "sigma": level, "sigma_hat": level})
         x = denoised
-        if sigmas[i + 1] > 0:
-            x = x + sigmas[i + 1] * noise_sampler(sigmas[i], sigmas[i + 1])
+        if following > 0:
+            x = denoised + following * noise_of(level, following)
     return x
 
 
 class CFGDenoiserLCM(sd_samplers_cfg_denoiser.CFGDenoiser):
+    """The inner model returns what LCM's one step from sigma gives."""
+
     @property
     def inner_model(self):
-        if self.model_wrap is None:
-            self.model_wrap = LCMCompVisDenoiser(shared.sd_model)
+        self.model_wrap = self.model_wrap or LCMCompVisDenoiser(shared.sd_model)
         return self.model_wrap
 
 
 class LCMSampler(sd_samplers_kdiffusion.KDiffusionSampler):
-    def __init__(self, funcname, sd_model, options=None):
-        super().__init__(funcname, sd_model, options)
-        self.model_wrap_cfg = CFGDenoiserLCM(self)
-        self.model_wrap = self.model_wrap_cfg.inner_model
+    denoiser_class = CFGDenoiserLCM
 
 
 samplers_lcm = [("LCM", sample_lcm, ["k_lcm"], {})]

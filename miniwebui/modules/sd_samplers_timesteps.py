@@ -6,7 +6,6 @@ import sys
 import torch
 
 from modules import devices, sd_samplers_common, sd_samplers_timesteps_impl, shared
-from modules.script_callbacks import ExtraNoiseParams, extra_noise_callback
 from modules.sd_samplers_cfg_denoiser import CFGDenoiser
 from modules.shared import opts
 
@@ -100,21 +99,7 @@ class CompVisSampler(sd_samplers_common.Sampler):
             arguments["timesteps"] = timesteps
         if is_img2img and "is_img2img" in parameters:
             arguments["is_img2img"] = True
-
-        self.sampler_extra_args = self._arguments_of_denoiser(p, *conditions)
-        samples = self.launch_sampling(
-            steps,
-            lambda: self.func(
-                self.model_wrap_cfg,
-                x,
-                extra_args=self.sampler_extra_args,
-                disable=False,
-                callback=self.callback_state,
-                **arguments,
-            ),
-        )
-        self.add_infotext(p)
-        return samples
+        return self._launch(p, x, steps, arguments, conditions)
 
     def sample_img2img(
         self, p, x, noise, conditioning, unconditional_conditioning, steps=None, image_conditioning=None
@@ -122,12 +107,8 @@ class CompVisSampler(sd_samplers_common.Sampler):
         steps, t_enc = sd_samplers_common.setup_img2img_steps(p, steps)
         timesteps = self.get_timesteps(p, steps)
         alpha = shared.sd_model.alphas_cumprod[timesteps[t_enc]]
-        xi = x * torch.sqrt(alpha) + noise * torch.sqrt(1 - alpha)
-        if opts.img2img_extra_noise > 0:
-            p.extra_generation_params["Extra noise"] = opts.img2img_extra_noise
-            extra_noise_params = ExtraNoiseParams(noise, x, xi)
-            extra_noise_callback(extra_noise_params)
-            xi += extra_noise_params.noise * opts.img2img_extra_noise * torch.sqrt(alpha)
+        noised = x * torch.sqrt(alpha) + noise * torch.sqrt(1 - alpha)
+        xi = self._with_extra_noise(p, x, noise, noised, torch.sqrt(alpha))
 
         self.model_wrap_cfg.init_latent = x
         self.last_latent = x

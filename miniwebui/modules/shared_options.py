@@ -128,7 +128,7 @@ options_templates.update(
         ("sd", "Stable Diffusion", "sd"),
         {
             "sd_model_checkpoint": _checkpoint,
-            "CLIP_stop_at_last_layers": _clip_skip.info("ignore last layers of CLIP network; 1 ignores none"),
+            "CLIP_stop_at_last_layers": _clip_skip.info("the text encoder's layer, counted from the last"),
             "randn_source": _randn.info("use CPU to get the same picture on every card"),
         },
     )
@@ -146,7 +146,7 @@ options_templates.update(
             "live_previews_enable": OptionInfo(True, "Show live previews of the created image"),
             "show_progress_every_n_steps": OptionInfo(
                 10, "Live preview display period", gr.Slider, {"minimum": -1, "maximum": 32, "step": 1}
-            ).info("in sampling steps; -1 = only after completion of a batch"),
+            ).info("a preview every so many sampling steps; -1: when a batch is done"),
         },
     )
 )

@@ -105,10 +105,10 @@ class State:
         self.job_timestamp = datetime.datetime.now().strftime("%Y%m%d%H%M%S")
         self.job = job
         devices.torch_gc()
-        log.info("Starting job %s", job)
+        log.info("Begun: %s", job)
 
     def end(self) -> None:
-        log.info("Ending job %s (%.2f seconds)", self.job, time.time() - (self.time_start or time.time()))
+        log.info("Done: %s, %.2f seconds", self.job, time.time() - (self.time_start or time.time()))
         self.job = ""
         self.job_count = 0
         devices.torch_gc()

@@ -64,18 +64,19 @@ def _png_info() -> None:
 
 
 def create_ui() -> gr.Blocks:
-    """The whole page."""
+    """The whole page; options of extensions first, then the scripts of one tab after the other."""
     infotext_utils.reset()
-    localization.list_localizations(localization.default_dir)
+    settings = ui_settings.UiSettings()
+    settings.register_settings()
     interfaces = []
-    for name in ("txt2img", "img2img"):
+    for name, runner in (("txt2img", scripts.scripts_txt2img), ("img2img", scripts.scripts_img2img)):
+        runner.initialize_scripts(is_img2img=name == "img2img")
         with gr.Blocks(analytics_enabled=False) as interface:
             tab = Txt2ImgTab() if name == "txt2img" else Img2ImgTab()
         interfaces.append((interface, name, name))
     with gr.Blocks(analytics_enabled=False) as interface:
         _png_info()
     interfaces += [(interface, "PNG Info", "pnginfo"), *script_callbacks.ui_tabs_callback()]
-    settings = ui_settings.UiSettings()
     settings.create_ui(None, tab.made["id_task"])
     interfaces.append((settings.interface, "Settings", "settings"))
 

@@ -29,7 +29,7 @@ def stop_running() -> None:
     state = shared.state
     if not state.stopping_generation and state.job_count > 1 and shared.opts.interrupt_after_current:
         state.stop_generating()
-        gr.Info("Generation will stop after finishing this image, press again to stop immediately.")
+        gr.Info("The picture that is being drawn will be finished. Press once more to stop at once.")
     else:
         state.interrupt()
 

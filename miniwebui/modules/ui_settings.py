@@ -36,7 +36,7 @@ def create_setting_component(key: str, is_quicksettings: bool = False) -> Any:
     info = opts.data_labels[key]
     make = info.component or COMPONENT_OF.get(type(info.default))
     if make is None:
-        raise TypeError(f"bad options item type: {type(info.default)} for key {key}")
+        raise TypeError(f"The option '{key}' has no component: {type(info.default).__name__}")
     own = {"label": info.label, "value": getattr(opts, key), "elem_id": f"setting_{key}", **_arguments(key)}
     if info.refresh is None:
         return make(**own)
@@ -104,7 +104,7 @@ class UiSettings:
         for key, value in shown:
             default = opts.data_labels[key].default
             if not opts.same_type(value, default):
-                raise ValueError(f"Bad value for setting {key}: {value}; expecting {type(default).__name__}")
+                raise ValueError(f"The option '{key}' is {value!r}; allowed is a {type(default).__name__}.")
         changed = [key for key, value in shown if opts.set(key, value)]
         opts.save(shared.config_filename)
         named = f": {', '.join(changed)}" if changed else ""

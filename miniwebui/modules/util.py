@@ -6,7 +6,7 @@ import re
 
 def natural_sort_key(s, regex=re.compile(r"(\d+)")):  # noqa: B008
     """'img2' before 'img10'."""
-    return [int(text) if text.isdigit() else text.lower() for text in regex.split(s)]
+    return [int(part) if part.isdigit() else part for part in regex.split(s.lower())]
 
 
 def listfiles(dirname) -> list[str]:

@@ -37,10 +37,10 @@ def apply_field(field):
 
 def apply_prompt(p, x, xs):
     """The first value is searched in the prompts and replaced by each."""
-    if xs[0] not in p.prompt and xs[0] not in p.negative_prompt:
-        raise RuntimeError(f"Prompt S/R did not find {xs[0]} in prompt or negative prompt.")
-    p.prompt = p.prompt.replace(xs[0], x)
-    p.negative_prompt = p.negative_prompt.replace(xs[0], x)
+    wanted = xs[0]
+    if all(wanted not in text for text in (p.prompt, p.negative_prompt)):
+        raise RuntimeError(f"X/Y/Z plot: 'Prompt S/R' searches for '{wanted}', which no prompt holds.")
+    p.prompt, p.negative_prompt = (text.replace(wanted, x) for text in (p.prompt, p.negative_prompt))
 
 
 def apply_order(p, x, xs):
@@ -54,9 +54,9 @@ def apply_order(p, x, xs):
 
 
 def confirm_samplers(p, xs):
-    for x in xs:
-        if x.lower() not in sd_samplers.samplers_map:
-            raise RuntimeError(f"Unknown sampler: {x}")
+    unknown = [name for name in xs if name.lower() not in sd_samplers.samplers_map]
+    if unknown:
+        raise RuntimeError(f"X/Y/Z plot: there is no sampler '{unknown[0]}'.")
 
 
 def apply_checkpoint(p, x, xs):
@@ -64,9 +64,9 @@ def apply_checkpoint(p, x, xs):
 
 
 def confirm_checkpoints(p, xs):
-    for x in xs:
-        if sd_models.get_closet_checkpoint_match(x) is None:
-            raise RuntimeError(f"Unknown checkpoint: {x}")
+    unknown = [name for name in xs if sd_models.get_closet_checkpoint_match(name) is None]
+    if unknown:
+        raise RuntimeError(f"X/Y/Z plot: there is no checkpoint '{unknown[0]}'.")
 
 
 def confirm_checkpoints_or_none(p, xs):
@@ -75,9 +75,9 @@ def confirm_checkpoints_or_none(p, xs):
 
 def confirm_range(min_val, max_val, axis_label):
     def confirm_range_fun(p, xs):
-        for x in xs:
-            if not min_val <= x <= max_val:
-                raise ValueError(f'{axis_label} value "{x}" out of range [{min_val}, {max_val}]')
+        outside = [value for value in xs if not min_val <= value <= max_val]
+        if outside:
+            raise ValueError(f"'{axis_label}' is {outside[0]}; allowed is {min_val} to {max_val}.")
 
     return confirm_range_fun
 
@@ -134,9 +134,9 @@ def str_permutations(x):
 
 
 def list_to_csv_string(data_list):
-    with StringIO() as o:
-        csv.writer(o).writerow(data_list)
-        return o.getvalue().strip()
+    line = StringIO()
+    csv.writer(line).writerow(data_list)
+    return line.getvalue().strip()
 
 
 def csv_string_to_list_strip(data_str):
@@ -341,7 +341,7 @@ class _Plot:
                     stride *= length
             return process_images(pc), pc
         except Exception as error:
-            errors.display(error, "generating image for xyz plot")
+            errors.display(error, "drawing a picture of the plot")
             self.failed = self.failed or error
             return Processed(self.p, [], self.p.seed, ""), pc
 

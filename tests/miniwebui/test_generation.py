@@ -317,12 +317,12 @@ def test_infotext(tiny):
         ({"width": 100}, "Width 100 is not a multiple of 8 pixels."),
         ({"height": -8}, "Height -8 is not a multiple of 8 pixels."),
         ({"batch_size": 0}, "Batch size and batch count must be at least 1"),
-        ({"enable_hr": True, "hr_upscaler": "Magic"}, "Could not find upscaler named Magic"),
+        ({"enable_hr": True, "hr_upscaler": "Magic"}, "There is no upscaler 'Magic'"),
         (
             {"enable_hr": True, "hr_checkpoint_name": "none such"},
-            "Could not find checkpoint with name none such",
+            "There is no checkpoint 'none such'",
         ),
-        ({"refiner_checkpoint": "none such"}, "Could not find checkpoint with name none such"),
+        ({"refiner_checkpoint": "none such"}, "There is no checkpoint 'none such'"),
         ({"sampler_name": "UniPC", "steps": 2}, "UniPC of order 3 needs at least 3 sampling steps, not 2."),
     ],
 )

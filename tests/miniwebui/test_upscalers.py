@@ -53,7 +53,7 @@ def test_an_interrupt_and_a_broken_file_leave_the_picture_as_it_was(learned, tmp
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(b"no network")
     assert learned.scaler.do_upscale(image, str(broken)) is image
-    assert "Unable to load ESRGAN model" in capsys.readouterr().err
+    assert "No upscaler can be read from" in capsys.readouterr().err
     monkeypatch.setattr(shared.state, "interrupted", True)
     assert learned.scaler.do_upscale(image, learned.data_path) is image
 

@@ -82,7 +82,7 @@ def load_networks(
         on_disk = available_network_aliases.get(name)
         if on_disk is None:
             missing.append(name)
-            logging.info(f"Couldn't find network with name {name}")
+            logging.info(f"No file for the network {name}")
             continue
         try:
             net = before.get(name) or load_network(on_disk.name, on_disk)
@@ -112,7 +112,7 @@ def _attach(sd_model) -> None:
     for net in loaded_networks:
         for key, module in net.modules.items():
             if key not in layers:
-                logging.debug(f"Network {net.network_on_disk.filename} didn't match key {key}")
+                logging.debug(f"{net.network_on_disk.filename}: the model has no layer {key}")
                 continue
             try:
                 beside = module.beside(layers[key], net.multiplier(key), net.dyn_dim)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
+import gradio as gr
 import torch
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.encoders import jsonable_encoder
@@ -33,8 +34,10 @@ from modules import (
     sd_samplers,
     sd_schedulers,
     shared,
+    ui,
 )
 from modules.api import models
+from modules.call_queue import running
 from modules.shared import opts
 
 log = logging.getLogger("API")
@@ -98,9 +101,8 @@ def _answer_to_error(request: Request, e: Exception) -> JSONResponse:
     """What a client gets to read of an exception; those that are no HTTP errors are logged."""
     answer = {
         "error": type(e).__name__,
-        "detail": vars(e).get("detail", ""),
-        "body": vars(e).get("body", ""),
         "errors": str(e),
+        **{name: getattr(e, name, "") for name in ("detail", "body")},
     }
     if not isinstance(e, HTTPException):
         errors.report(f"API error: {request.method}: {request.url.path} {answer}", exc_info=True)
@@ -149,6 +151,8 @@ class Api:
         api_middleware(app)
         for path, endpoint, method, answer in self._routes():
             self.add_api_route(f"/sdapi/v1/{path}", endpoint, methods=[method], response_model=answer)
+        if not scripts.scripts_txt2img.scripts:
+            ui.create_ui()
         self.default_script_arg_txt2img = self.init_default_script_args(scripts.scripts_txt2img)
         self.default_script_arg_img2img = self.init_default_script_args(scripts.scripts_img2img)
 
@@ -216,7 +220,17 @@ class Api:
         return [script.api_info for script in all_scripts if script.api_info is not None]
 
     def init_default_script_args(self, script_runner: Any) -> list[Any]:
-        return script_runner.default_args()
+        """The argument list with every control at its start value, from components made for this alone.
+
+        `ui` is called twice a script: so often does the real WebUI, and scripts must bear it.
+        """
+        script_args: list[Any] = [0] + [None] * (len(script_runner.inputs) - 1)
+        with gr.Blocks():
+            for script in script_runner.scripts:
+                made = [script.ui(script.is_img2img) for _ in range(2)]
+                values = [control.value for control in made[-1] or []]
+                script_args[script.args_from : script.args_from + len(values)] = values
+        return script_args
 
     def init_script_args(
         self,
@@ -238,7 +252,7 @@ class Api:
         for name, given in (request.alwayson_scripts or {}).items():
             script = self.get_script(name, script_runner)
             if script.alwayson is False:
-                detail = "Cannot have a selectable script in the always on scripts params"
+                detail = f"'{name}' is chosen by script_name; alwayson_scripts takes always-on scripts only"
                 raise HTTPException(status_code=422, detail=detail)
             # what is left out keeps its start value, what is too much is not looked at
             for offset, value in enumerate(given.get("args", [])[: script.args_to - script.args_from]):
@@ -314,22 +328,19 @@ class Api:
         script_args = self.init_script_args(
             request, default_args, selected, selected_index, runner, input_script_args=from_infotext
         )
-        progress.add_task_to_queue(task_id)
-        with self.queue_lock:
+        with running(f"scripts_{tab}", task_id), closing(make(sd_model=shared.sd_model, **args)) as p:
+            p.is_api = True
+            p.scripts = runner
+            p.outpath_grids = getattr(opts, f"outdir_{tab}_grids")
+            p.outpath_samples = getattr(opts, f"outdir_{tab}_samples")
             try:
-                shared.state.begin(job=f"scripts_{tab}")
-                progress.start_task(task_id)
-                with closing(make(sd_model=shared.sd_model, **args)) as p:
-                    p.is_api = True
-                    p.scripts = runner
-                    p.outpath_grids = getattr(opts, f"outdir_{tab}_grids")
-                    p.outpath_samples = getattr(opts, f"outdir_{tab}_samples")
+                if selected is None:
                     p.script_args = tuple(script_args)
-                    draw = processing.process_images if selected is None else runner.run
-                    processed = draw(p, *(p.script_args if selected is not None else ()))
+                    processed = processing.process_images(p)
+                else:  # one list for all of a plot's pictures
+                    p.script_args = script_args
+                    processed = runner.run(p, *script_args)
             finally:
-                progress.finish_task(task_id)
-                shared.state.end()
                 shared.total_tqdm.clear()
         send = [] if request.send_images is False else processed.images
         return [encode_pil_to_base64(image) for image in send], processed.js()
@@ -414,13 +425,13 @@ class Api:
     def get_upscalers(self) -> list[dict[str, Any]]:
         return [
             {
-                "name": upscaler.name,
-                "model_name": upscaler.scaler.model_name,
-                "model_path": upscaler.data_path,
+                "name": data.name,
+                "scale": data.scale,
+                "model_name": data.scaler.model_name,
+                "model_path": data.data_path,
                 "model_url": None,
-                "scale": upscaler.scale,
             }
-            for upscaler in shared.sd_upscalers
+            for data in shared.sd_upscalers
         ]
 
     def get_latent_upscale_modes(self) -> list[dict[str, str]]:

@@ -14,82 +14,34 @@ from modules.processing import StableDiffusionProcessingImg2Img, StableDiffusion
 from modules.shared import opts
 from modules.shared_cmd_options import parser
 
-API_NOT_ALLOWED = [
-    "self",
-    "kwargs",
-    "sd_model",
-    "outpath_samples",
-    "outpath_grids",
-    "sampler_index",
-    "extra_generation_params",
-    "overlay_images",
-    "do_not_reload_embeddings",
-    "seed_enable_extras",
-    "prompt_for_display",
+NOT_SENT = (
+    "self", "sd_model", "outpath_samples", "outpath_grids", "overlay_images", "extra_generation_params",
+    "prompt_for_display", "seed_enable_extras", "do_not_reload_embeddings", "ddim_discretize",
     "sampler_noise_scheduler_override",
-    "ddim_discretize",
-]
+    "sampler_index",  # clients send a name instead, see below
+)  # fmt: skip
+"""Arguments of the processing classes that no client sets."""
 TYPES = {**vars(typing), **vars(processing_base), **vars(processing)}
 
 
-class ModelDef(BaseModel):
-    """One field of a generated model."""
-
-    field: str
-    field_alias: str
-    field_type: Any = None
-    field_value: Any = None
-    field_exclude: bool = False
-
-
-class PydanticModelGenerator:
-    """Makes a model of a class's constructor arguments and of further fields."""
-
-    def __init__(
-        self, model_name: Any = None, class_instance: Any = None, additional_fields: Any = None
-    ) -> None:
-        self._model_name = model_name
-        parameters: dict[str, inspect.Parameter] = {}
-        for cls in inspect.getmro(class_instance):
-            if cls is not object:
-                parameters.update(inspect.signature(cls.__init__).parameters)
-        own = [
-            ModelDef(
-                field=name,
-                field_alias=name,
-                field_type=_type_of(parameter),
-                field_value=None if isinstance(parameter.default, property) else parameter.default,
-            )
-            for name, parameter in parameters.items()
-            if name not in API_NOT_ALLOWED
-        ]
-        more = [
-            ModelDef(
-                field=entry["key"],
-                field_alias=entry["key"],
-                field_type=entry["type"] | None,
-                field_value=entry["default"],
-                field_exclude=entry.get("exclude", False),
-            )
-            for entry in additional_fields or []
-        ]
-        self._model_def = [*own, *more]
-
-    def generate_model(self) -> type[BaseModel]:
-        fields: dict[str, Any] = {
-            d.field: (
-                d.field_type,
-                Field(default=d.field_value, alias=d.field_alias, exclude=d.field_exclude or None),
-            )
-            for d in self._model_def
-        }
-        config = ConfigDict(populate_by_name=True, arbitrary_types_allowed=True, protected_namespaces=())
-        return create_model(self._model_name, __config__=config, **fields)
+def _request(processing_class: type, more: dict[str, tuple[Any, Any]]) -> type[BaseModel]:
+    """What draws with that class takes: the class's arguments, and `more` as {name: (type, default)}."""
+    arguments: dict[str, inspect.Parameter] = {}
+    for cls in processing_class.__mro__[:-1]:
+        arguments |= inspect.signature(cls.__init__).parameters  # where both have a default, the base's
+    fields = {
+        name: (_type_of(argument), None if isinstance(argument.default, property) else argument.default)
+        for name, argument in arguments.items()
+        if name not in NOT_SENT
+    }
+    fields |= {name: (kind | None, default) for name, (kind, default) in more.items()}
+    config = ConfigDict(arbitrary_types_allowed=True, protected_namespaces=())
+    return create_model(processing_class.__name__, __config__=config, **fields)
 
 
-def _type_of(parameter: inspect.Parameter) -> Any:
+def _type_of(argument: inspect.Parameter) -> Any:
     """Pictures are sent as base64 texts; everything may be left out."""
-    annotation = parameter.annotation
+    annotation = argument.annotation
     if annotation in ("Image", "Image.Image", Image, Image.Image):
         annotation = str
     if isinstance(annotation, str):
@@ -97,38 +49,24 @@ def _type_of(parameter: inspect.Parameter) -> Any:
     return annotation | None
 
 
-GENERATION_FIELDS: list[dict[str, Any]] = [
-    {"key": "script_name", "type": str, "default": None},
-    {"key": "script_args", "type": list, "default": []},
-    {"key": "send_images", "type": bool, "default": True},
-    {"key": "save_images", "type": bool, "default": False},
-    {"key": "alwayson_scripts", "type": dict, "default": {}},
-    {"key": "force_task_id", "type": str, "default": None},
-    {"key": "infotext", "type": str, "default": None},
-]
+SCRIPTS = {"script_name": (str, None), "script_args": (list, []), "alwayson_scripts": (dict, {})}
+ANSWER = {"send_images": (bool, True), "save_images": (bool, False)}
+EITHER_TAB = {
+    "sampler_index": (str, "Euler"), "force_task_id": (str, None), "infotext": (str, None), **SCRIPTS, **ANSWER,
+}  # fmt: skip
+INIT = {
+    "init_images": (list, None),
+    "mask": (str, None),
+    "denoising_strength": (float, 0.75),
+    "include_init_images": (bool, Field(default=False, exclude=True)),
+}
 
-StableDiffusionTxt2ImgProcessingAPI = PydanticModelGenerator(
-    "StableDiffusionProcessingTxt2Img",
-    StableDiffusionProcessingTxt2Img,
-    [{"key": "sampler_index", "type": str, "default": "Euler"}, *GENERATION_FIELDS],
-).generate_model()
-
-StableDiffusionImg2ImgProcessingAPI = PydanticModelGenerator(
-    "StableDiffusionProcessingImg2Img",
-    StableDiffusionProcessingImg2Img,
-    [
-        {"key": "sampler_index", "type": str, "default": "Euler"},
-        {"key": "init_images", "type": list, "default": None},
-        {"key": "denoising_strength", "type": float, "default": 0.75},
-        {"key": "mask", "type": str, "default": None},
-        {"key": "include_init_images", "type": bool, "default": False, "exclude": True},
-        *GENERATION_FIELDS,
-    ],
-).generate_model()
+StableDiffusionTxt2ImgProcessingAPI = _request(StableDiffusionProcessingTxt2Img, EITHER_TAB)
+StableDiffusionImg2ImgProcessingAPI = _request(StableDiffusionProcessingImg2Img, EITHER_TAB | INIT)
 
 
 class TextToImageResponse(BaseModel):
-    images: list[str] | None = Field(default=None, title="Image", description="in base64")
+    images: list[str] | None = Field(default=None, description="in base64")
     parameters: dict
     info: str
 
@@ -138,44 +76,42 @@ class ImageToImageResponse(TextToImageResponse):
 
 
 class ExtrasBaseRequest(BaseModel):
-    resize_mode: Literal[0, 1] = Field(
-        default=0, title="Resize Mode", description="0: by a factor, 1: to a size"
-    )
-    upscaling_resize: float = Field(default=2, title="Upscaling Factor", gt=0)
-    upscaling_resize_w: int = Field(default=512, title="Target Width", ge=1)
-    upscaling_resize_h: int = Field(default=512, title="Target Height", ge=1)
-    upscaler_1: str = Field(default="None", title="Main upscaler")
+    resize_mode: Literal[0, 1] = Field(default=0, description="0: by a factor, 1: to a size")
+    upscaling_resize: float = Field(default=2, gt=0)
+    upscaling_resize_w: int = Field(default=512, ge=1, description="pixels")
+    upscaling_resize_h: int = Field(default=512, ge=1, description="pixels")
+    upscaler_1: str = "None"
 
 
 class ExtrasSingleImageRequest(ExtrasBaseRequest):
-    image: str = Field(default="", title="Image", description="in base64")
+    image: str = Field(default="", description="in base64")
 
 
 class ExtrasSingleImageResponse(BaseModel):
-    html_info: str = Field(title="HTML info")
-    image: str | None = Field(default=None, title="Image", description="in base64")
+    html_info: str
+    image: str | None = Field(default=None, description="in base64")
 
 
 class PNGInfoRequest(BaseModel):
-    image: str = Field(title="Image", description="The base64 encoded PNG image")
+    image: str = Field(description="in base64")
 
 
 class PNGInfoResponse(BaseModel):
-    info: str = Field(title="Image info", description="the parameters used to generate the image")
-    items: dict = Field(default={}, title="Items", description="all the other fields the image had")
-    parameters: dict = Field(default={}, title="Parameters", description="parsed generation info fields")
+    info: str = Field(description="the picture's parameters, as they stand in the file")
+    items: dict = Field(default={}, description="its other texts")
+    parameters: dict = Field(default={}, description="the parameters one by one")
 
 
 class ProgressRequest(BaseModel):
-    skip_current_image: bool = Field(default=False, title="Skip current image")
+    skip_current_image: bool = False
 
 
 class ProgressResponse(BaseModel):
-    progress: float = Field(title="Progress", description="The progress with a range of 0 to 1")
-    eta_relative: float = Field(title="ETA in secs")
-    state: dict = Field(title="State", description="The current state snapshot")
-    current_image: str | None = Field(default=None, title="Current image", description="in base64")
-    textinfo: str | None = Field(default=None, title="Info text", description="Info text used by WebUI.")
+    progress: float = Field(description="0 to 1")
+    eta_relative: float = Field(description="seconds to go")
+    state: dict
+    current_image: str | None = Field(default=None, description="preview in base64")
+    textinfo: str | None = None
 
 
 def _option_fields() -> dict[str, Any]:
@@ -204,113 +140,107 @@ def _flag_fields() -> dict[str, Any]:
 FlagsModel = create_model("Flags", __config__=ConfigDict(protected_namespaces=()), **_flag_fields())
 
 
-class SamplerItem(BaseModel):
-    name: str = Field(title="Name")
-    aliases: list[str] = Field(title="Aliases")
-    options: dict[str, str] = Field(title="Options")
+class _Listed(BaseModel):
+    """An entry of a list that clients choose from; names that begin with `model_` are no matter of pydantic's."""
 
-
-class SchedulerItem(BaseModel):
-    name: str = Field(title="Name")
-    label: str = Field(title="Label")
-    aliases: list[str] | None = Field(default=None, title="Aliases")
-    default_rho: float | None = Field(default=None, title="Default Rho")
-    need_inner_model: bool | None = Field(default=None, title="Needs Inner Model")
-
-
-class _Named(BaseModel):
     model_config = ConfigDict(protected_namespaces=())
-    name: str = Field(title="Name")
+
+
+class _Named(_Listed):
+    name: str
+
+
+class SamplerItem(_Named):
+    aliases: list[str]
+    options: dict[str, str]
+
+
+class SchedulerItem(_Named):
+    label: str
+    aliases: list[str] | None = None
+    default_rho: float | None = None
+    need_inner_model: bool | None = None
 
 
 class UpscalerItem(_Named):
-    model_name: str | None = Field(default=None, title="Model Name")
-    model_path: str | None = Field(default=None, title="Path")
-    model_url: str | None = Field(default=None, title="URL")
-    scale: float | None = Field(default=None, title="Scale")
+    model_name: str | None = None
+    model_path: str | None = None
+    model_url: str | None = None
+    scale: float | None = None
 
 
 class LatentUpscalerModeItem(_Named):
     pass
 
 
-class SDModelItem(BaseModel):
-    model_config = ConfigDict(protected_namespaces=())
-    title: str = Field(title="Title")
-    model_name: str = Field(title="Model Name")
-    hash: str | None = Field(default=None, title="Short hash")
-    sha256: str | None = Field(default=None, title="sha256 hash")
-    filename: str = Field(title="Filename")
-    config: str | None = Field(default=None, title="Config file")
+class SDModelItem(_Listed):
+    title: str
+    model_name: str
+    filename: str
+    hash: str | None = Field(default=None, description="the first characters of sha256")
+    sha256: str | None = None
+    config: str | None = None
 
 
-class SDVaeItem(BaseModel):
-    model_config = ConfigDict(protected_namespaces=())
-    model_name: str = Field(title="Model Name")
-    filename: str = Field(title="Filename")
+class SDVaeItem(_Listed):
+    model_name: str
+    filename: str
 
 
 class HypernetworkItem(_Named):
-    path: str | None = Field(default=None, title="Path")
+    path: str | None = None
 
 
 class FaceRestorerItem(_Named):
-    cmd_dir: str | None = Field(default=None, title="Path")
+    cmd_dir: str | None = None
 
 
 class RealesrganItem(_Named):
-    path: str | None = Field(default=None, title="Path")
-    scale: int | None = Field(default=None, title="Scale")
+    path: str | None = None
+    scale: int | None = None
 
 
 class PromptStyleItem(_Named):
-    prompt: str | None = Field(default=None, title="Prompt")
-    negative_prompt: str | None = Field(default=None, title="Negative Prompt")
+    prompt: str | None = None
+    negative_prompt: str | None = None
 
 
 class EmbeddingItem(BaseModel):
-    step: int | None = Field(default=None, title="Step")
-    sd_checkpoint: str | None = Field(default=None, title="SD Checkpoint")
-    sd_checkpoint_name: str | None = Field(default=None, title="SD Checkpoint Name")
-    shape: int = Field(title="Shape", description="The length of each individual vector in the embedding")
-    vectors: int = Field(title="Vectors", description="The number of vectors in the embedding")
+    shape: int = Field(description="channels")
+    vectors: int = Field(description="tokens that it stands for")
+    step: int | None = None
+    sd_checkpoint: str | None = None
+    sd_checkpoint_name: str | None = None
 
 
 class EmbeddingsResponse(BaseModel):
-    loaded: dict[str, EmbeddingItem] = Field(title="Loaded")
-    skipped: dict[str, EmbeddingItem] = Field(title="Skipped")
+    loaded: dict[str, EmbeddingItem]
+    skipped: dict[str, EmbeddingItem] = Field(description="those of another text encoder's width")
 
 
 class MemoryResponse(BaseModel):
-    ram: dict = Field(title="RAM", description="System memory stats")
-    cuda: dict = Field(title="CUDA", description="nVidia CUDA memory stats")
+    ram: dict = Field(description="bytes, or an error")
+    cuda: dict = Field(description="bytes, or an error")
 
 
 class ScriptsList(BaseModel):
-    txt2img: list | None = Field(default=None, title="Txt2img", description="Titles of scripts (txt2img)")
-    img2img: list | None = Field(default=None, title="Img2img", description="Titles of scripts (img2img)")
+    txt2img: list | None = None
+    img2img: list | None = None
 
 
 class ScriptArg(BaseModel):
-    label: str | None = Field(default=None, title="Label", description="Name of the argument in UI")
-    value: Any = Field(default=None, title="Value", description="Default value of the argument")
-    minimum: Any = Field(default=None, title="Minimum", description="Minimum allowed value")
-    maximum: Any = Field(default=None, title="Maximum", description="Maximum allowed value")
-    step: Any = Field(default=None, title="Step", description="Step for changing the value")
-    choices: list[str] | None = Field(default=None, title="Choices", description="Possible values")
+    """A control; what it lacks is left open."""
+
+    label: str | None = None
+    value: Any = None
+    minimum: Any = None
+    maximum: Any = None
+    step: Any = None
+    choices: list[str] | None = None
 
 
-class ScriptInfo(_Named):
-    name: str | None = Field(default=None, title="Name", description="Script name")
-    is_alwayson: bool | None = Field(default=None, title="IsAlwayson")
-    is_img2img: bool | None = Field(default=None, title="IsImg2img")
-    args: list[ScriptArg] = Field(title="Arguments", description="List of script's arguments")
-
-
-class ExtensionItem(_Named):
-    remote: str = Field(title="Remote", description="Extension Repository URL")
-    branch: str = Field(title="Branch", description="Extension Repository Branch")
-    commit_hash: str = Field(title="Commit Hash", description="Extension Repository Commit Hash")
-    version: str = Field(title="Version", description="Extension Version")
-    commit_date: str = Field(title="Commit Date", description="Extension Repository Commit Date")
-    enabled: bool = Field(title="Enabled")
+class ScriptInfo(BaseModel):
+    name: str | None = None
+    is_alwayson: bool | None = None
+    is_img2img: bool | None = None
+    args: list[ScriptArg]

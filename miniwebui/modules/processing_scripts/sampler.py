@@ -10,11 +10,6 @@ from modules.ui_components import FormRow
 class ScriptSampler(scripts.ScriptBuiltinUI):
     section = "sampler"
 
-    def __init__(self):
-        self.steps = None
-        self.sampler_name = None
-        self.scheduler = None
-
     def title(self):
         return "Sampler"
 
@@ -31,14 +26,16 @@ class ScriptSampler(scripts.ScriptBuiltinUI):
             self.steps = gr.Slider(
                 1, 150, step=1, value=20, label="Sampling steps", elem_id=f"{self.tabname}_steps"
             )
+        pasted = {
+            "steps": "Steps",
+            "sampler_name": sd_samplers.get_sampler_from_infotext,
+            "scheduler": sd_samplers.get_scheduler_from_infotext,
+        }
+        controls = [getattr(self, name) for name in pasted]
         self.infotext_fields = [
-            PasteField(self.steps, "Steps", api="steps"),
-            PasteField(self.sampler_name, sd_samplers.get_sampler_from_infotext, api="sampler_name"),
-            PasteField(self.scheduler, sd_samplers.get_scheduler_from_infotext, api="scheduler"),
+            PasteField(control, said, api=name) for control, (name, said) in zip(controls, pasted.items())
         ]
-        return self.steps, self.sampler_name, self.scheduler
+        return controls
 
     def setup(self, p, steps, sampler_name, scheduler):
-        p.steps = steps
-        p.sampler_name = sampler_name
-        p.scheduler = scheduler
+        p.steps, p.sampler_name, p.scheduler = steps, sampler_name, scheduler

@@ -76,9 +76,11 @@ class ScriptSeed(scripts.ScriptBuiltinUI):
 
     def _buttons(self, name):
         return (
-            ToolButton(random_symbol, elem_id=self.elem_id(f"random_{name}"), tooltip="Set seed to -1"),
             ToolButton(
-                reuse_symbol, elem_id=self.elem_id(f"reuse_{name}"), tooltip="Reuse seed from last generation"
+                random_symbol, elem_id=self.elem_id(f"random_{name}"), tooltip="A new seed each time (-1)"
+            ),
+            ToolButton(
+                reuse_symbol, elem_id=self.elem_id(f"reuse_{name}"), tooltip="The seed of the last picture"
             ),
         )
 
@@ -98,12 +100,12 @@ class ScriptSeed(scripts.ScriptBuiltinUI):
         self, p, seed, seed_checkbox, subseed, subseed_strength, seed_resize_from_w, seed_resize_from_h
     ):
         p.seed = seed
-        if seed_checkbox and subseed_strength > 0:
-            p.subseed = subseed
-            p.subseed_strength = subseed_strength
-        if seed_checkbox and seed_resize_from_w > 0 and seed_resize_from_h > 0:
-            p.seed_resize_from_w = seed_resize_from_w
-            p.seed_resize_from_h = seed_resize_from_h
+        if not seed_checkbox:
+            return
+        if subseed_strength > 0:
+            p.subseed, p.subseed_strength = subseed, subseed_strength
+        if min(seed_resize_from_w, seed_resize_from_h) > 0:
+            p.seed_resize_from_w, p.seed_resize_from_h = seed_resize_from_w, seed_resize_from_h
 
 
 def _seed_of(info, index, is_subseed):
@@ -115,5 +117,5 @@ def _seed_of(info, index, is_subseed):
         params = infotext_utils.parse_generation_parameters(infotext, [])
         return int(params.get("Variation seed" if is_subseed else "Seed", -1))
     except (ValueError, KeyError, IndexError, TypeError):
-        errors.report(f"Error retrieving seed from generation info: {info}", exc_info=True)
+        errors.report(f"No seed can be read from the last picture: {info}", exc_info=True)
         return -1
