@@ -56,7 +56,7 @@ def draw_once(*arguments: str) -> list[Any]:
     from modules import shared
 
     shared.cmd_opts.disable_console_progressbars = True
-    processed = draw(parser().parse_args([*arguments, "--out", "unused"]))
+    processed = draw(parser().parse_args([*arguments, "--out", "unused.png"]))
     return processed.images[processed.index_of_first_image :]
 
 

@@ -77,15 +77,17 @@ def nearest(name: str, known: list[str]) -> str:
 
 def check(options: argparse.Namespace) -> None:
     """Refuse, in one sentence, what no generation could draw. Raises UsageError."""
-    from modules import sd_samplers
+    from modules import sd_samplers, sd_schedulers
 
     _check_paths(options)
     _check_numbers(options)
-    for name in ("sampler", "hires_sampler"):
-        wanted = getattr(options, name)
-        if wanted is not None and wanted not in sd_samplers.all_samplers_map:
-            hint = nearest(wanted, list(sd_samplers.all_samplers_map))
-            raise UsageError(f"There is no sampler '{wanted}'; {hint}")
+    for kind, known in (
+        ("sampler", sd_samplers.all_samplers_map),
+        ("scheduler", sd_schedulers.schedulers_map),
+    ):
+        for wanted in (getattr(options, kind), getattr(options, f"hires_{kind}")):
+            if wanted is not None and wanted not in known:
+                raise UsageError(f"There is no {kind} '{wanted}'; {nearest(wanted, list(known))}")
     _check_colour(options.background)
 
 
@@ -105,6 +107,8 @@ def _check_paths(options: argparse.Namespace) -> None:
     wanted = "out_dir" if options.init_dir else "out"
     if getattr(options, wanted) is None:
         raise UsageError(f"{_flag(wanted)} is missing: where the result goes.")
+    if wanted == "out" and options.out.suffix.lower() != ".png":
+        raise UsageError(f"--out is {options.out}; allowed is a name that ends with .png.")
     if wanted == "out" and not options.out.resolve().parent.is_dir():
         raise UsageError(f"--out is {options.out}; there is no folder {options.out.resolve().parent}.")
 

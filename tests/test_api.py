@@ -195,9 +195,9 @@ def test_pictures_of_a_selected_script_share_a_list(post, monkeypatch):
     [
         ("txt2img", {"steps": "many"}, 422, "steps"),
         ("txt2img", {"alwayson_scripts": "Tiled VAE"}, 422, "alwayson_scripts"),
-        ("txt2img", {"sampler_name": "Euler b"}, 400, "Sampler not found"),
-        ("txt2img", {"script_name": "no such"}, 422, "Script 'no such' not found"),
-        ("txt2img", {"alwayson_scripts": {"no such": {"args": []}}}, 422, "Script 'no such' not found"),
+        ("txt2img", {"sampler_name": "Euler b"}, 400, "There is no sampler 'Euler b'"),
+        ("txt2img", {"script_name": "no such"}, 422, "There is no script 'no such'"),
+        ("txt2img", {"alwayson_scripts": {"no such": {"args": []}}}, 422, "There is no script 'no such'"),
         (
             "txt2img",
             {"alwayson_scripts": {"x/y/z plot": {"args": []}}},
@@ -217,12 +217,12 @@ def test_pictures_of_a_selected_script_share_a_list(post, monkeypatch):
             500,
             "allowed is true or false",
         ),
-        ("txt2img", {"width": 100}, 500, "Width 100 is not a multiple of 8 pixels"),
-        ("img2img", {}, 404, "Init image not found"),
-        ("img2img", {"init_images": ["bm90aGluZw=="]}, 500, "Invalid encoded image"),
-        ("img2img", {"init_images": ["http://127.0.0.1/x.png"]}, 500, "Requests not allowed"),
-        ("png-info", {"image": "%"}, 500, "Invalid encoded image"),
-        ("options", {"sd_model_checkpoint": "nowhere"}, 500, "model 'nowhere' not found"),
+        ("txt2img", {"width": 4}, 500, "Width is 4; allowed is 8 pixels or more"),
+        ("img2img", {}, 404, "There is no init image"),
+        ("img2img", {"init_images": ["bm90aGluZw=="]}, 500, "That is no picture in base64"),
+        ("img2img", {"init_images": ["http://127.0.0.1/x.png"]}, 500, "An address is not fetched"),
+        ("png-info", {"image": "%"}, 500, "That is no picture in base64"),
+        ("options", {"sd_model_checkpoint": "nowhere"}, 500, "There is no checkpoint 'nowhere'"),
     ],
 )
 def test_what_is_wrong_is_said(post, path, body, status, words):

@@ -36,9 +36,18 @@ def offered(webui):
         for class_name, methods in facts["classes"].items():
             ours_class = getattr(module, class_name, None)
             for name, params in methods.items():
-                ours = getattr(ours_class, "__dict__", {}).get(name)
+                ours = written_here(ours_class, name)
                 if inspect.isfunction(ours):
                     yield f"{module_name}.{class_name}.{name}", ours, params
+
+
+def written_here(cls, name):
+    """A class's own attribute, or one of those of our classes that it is made of."""
+    for owner in getattr(cls, "__mro__", ()):
+        ours = owner is cls or owner.__module__.partition(".")[0] == "modules"
+        if ours and name in vars(owner):
+            return vars(owner)[name]
+    return None
 
 
 def difference(ours, params):

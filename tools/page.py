@@ -99,3 +99,9 @@ def set_number(page: Any, element_id: str, value: float) -> None:
     field = page.locator(f"#{element_id} input[type=number]")
     field.fill(str(value))
     field.blur()
+
+
+def choose(page: Any, element_id: str, text: str) -> None:
+    """The first entry of a dropdown that holds the text."""
+    page.click(f"#{element_id} input")
+    page.locator(f"#{element_id} ul li", has_text=text).first.click()

@@ -4,7 +4,8 @@ const PROGRESS_POLL_MS = 400;
 const PROGRESS_LOST_MS = 40000;
 
 function randomTaskId() {
-    return `task(${Math.random().toString(36).slice(2)}${Math.random().toString(36).slice(2)})`;
+    const digits = Array.from(crypto.getRandomValues(new Uint32Array(4)), (number) => number.toString(36));
+    return `task(${digits.join('')})`;
 }
 
 /* Called with the inputs of the click and then its outputs, which the server does not need back. */

@@ -12,6 +12,15 @@ parser.add_argument(
     "--embeddings-dir", default=os.path.join(data_path, "embeddings"), help="textual inversion"
 )
 parser.add_argument("--styles-file", action="append", default=[], help="CSV files of styles")
+parser.add_argument("--no-half", action="store_true", help="float32 on a GPU too")
+parser.add_argument("--no-half-vae", action="store_true", help="the VAE in float32")
+parser.add_argument(
+    "--disable-nan-check", action="store_true", help="do not look for not-a-number in results"
+)
+parser.add_argument(
+    "--use-cpu", nargs="+", type=str.lower, default=[], metavar="TASK", help="on the CPU: sd, esrgan, all"
+)
+parser.add_argument("--device-id", default=None, help="number of the CUDA device")
 parser.add_argument("--extension", action="append", default=[], help="folder of one more extension to load")
 parser.add_argument("--data-dir", default=data_path, help="folder for settings, extensions and outputs")
 parser.add_argument(

@@ -32,8 +32,7 @@ def has_mps() -> bool:
 
 
 def get_cuda_device_string() -> str:
-    device_id = getattr(cmd_opts, "device_id", None)
-    return "cuda" if device_id is None else f"cuda:{device_id}"
+    return "cuda" if cmd_opts.device_id is None else f"cuda:{cmd_opts.device_id}"
 
 
 def get_optimal_device_name() -> str:
@@ -48,8 +47,7 @@ def get_optimal_device() -> torch.device:
 
 def get_device_for(task: str) -> torch.device:
     """The device for a task ('sd', 'esrgan' …): the CPU where the command line's --use-cpu names it."""
-    names = getattr(cmd_opts, "use_cpu", [])
-    return cpu if task in names or "all" in names else get_optimal_device()
+    return cpu if {task, "all"} & {*cmd_opts.use_cpu} else get_optimal_device()
 
 
 def initialize() -> None:
@@ -57,9 +55,9 @@ def initialize() -> None:
     global device, device_esrgan, dtype, dtype_vae, dtype_unet, dtype_inference
     device = get_device_for("sd")
     device_esrgan = get_device_for("esrgan")
-    half = device.type == "cuda" and not getattr(cmd_opts, "no_half", False)
+    half = device.type == "cuda" and not cmd_opts.no_half
     dtype = torch.float16 if half else torch.float32
-    dtype_vae = torch.float32 if getattr(cmd_opts, "no_half_vae", False) else dtype
+    dtype_vae = torch.float32 if cmd_opts.no_half_vae else dtype
     dtype_unet = dtype_inference = dtype
 
 
@@ -99,7 +97,7 @@ NETWORKS = {"unet": ("UNet", "--no-half"), "vae": ("VAE", "--no-half-vae")}
 
 def test_for_nans(x: torch.Tensor, where: str) -> None:
     """Raise NansException if the first element of x is not a number (one element, as the WebUI does)."""
-    if getattr(cmd_opts, "disable_nan_check", False) or not torch.isnan(x.flatten()[0]):
+    if cmd_opts.disable_nan_check or not torch.isnan(x.flatten()[0]):
         return
     name, flag = NETWORKS.get(where, ("network", None))
     ways = [f"with {flag} it works in float32"] if flag and dtype == torch.float16 else []

@@ -1,14 +1,16 @@
-"""Extensions: the folder that the mini WebUI lies in, and those named on the command line."""
+"""Extensions: the folder that the mini WebUI lies in, those installed, and those named on the command line."""
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 from argparse import ArgumentParser
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from modules.paths_internal import extensions_builtin_dir, script_path
+from modules.paths_internal import extensions_builtin_dir, extensions_dir, script_path
 
 
 @dataclass
@@ -51,12 +53,33 @@ def active() -> list[Extension]:
 
 
 def list_extensions(more: list[str] = ()) -> None:
-    """Find the extensions: the built-in ones, the one that the mini WebUI lies in, then `more` folders."""
+    """Find them: built-in ones, the one that the mini WebUI lies in, those in `extensions_dir`, then `more` folders."""
     extensions.clear()
-    for name in sorted(os.listdir(extensions_builtin_dir)):
-        extensions.append(Extension(name, os.path.join(extensions_builtin_dir, name), is_builtin=True))
-    for path in (os.path.dirname(script_path), *more):
-        extensions.append(Extension(os.path.basename(os.path.abspath(path)), os.path.abspath(path)))
+    extensions.extend(
+        Extension(name, path, is_builtin=True) for name, path in _folders(extensions_builtin_dir)
+    )
+    own = [os.path.dirname(script_path), *(path for _, path in _folders(extensions_dir)), *more]
+    for path in map(os.path.abspath, own):
+        extensions.append(Extension(os.path.basename(path), path))
+
+
+def _folders(parent: str) -> list[tuple[str, str]]:
+    """(name, path) of the folders in a folder, which need not exist."""
+    names = sorted(os.listdir(parent)) if os.path.isdir(parent) else []
+    paths = [(name, os.path.join(parent, name)) for name in names]
+    return [(name, path) for name, path in paths if os.path.isdir(path)]
+
+
+def apply_settings(settings_file: str) -> None:
+    """Switch off the extensions that the settings say: by name, all, or all but the built-in ones ("extra")."""
+    try:
+        settings = json.loads(Path(settings_file).read_text(encoding="utf8"))
+    except (OSError, ValueError):
+        return  # the options report a file that cannot be read
+    names, which = settings.get("disabled_extensions", []), settings.get("disable_all_extensions", "none")
+    for extension in extensions:
+        off = which == "all" or (which == "extra" and not extension.is_builtin)
+        extension.enabled = not off and extension.name not in names
 
 
 def preload(parser: ArgumentParser) -> None:
@@ -69,10 +92,3 @@ def preload(parser: ArgumentParser) -> None:
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         module.preload(parser)
-
-
-def requested(arguments: list[str]) -> list[str]:
-    """The folders named by --extension, before the parser is complete."""
-    parser = ArgumentParser(add_help=False)
-    parser.add_argument("--extension", action="append", default=[])
-    return parser.parse_known_args(arguments)[0].extension

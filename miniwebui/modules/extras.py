@@ -18,4 +18,4 @@ def run_pnginfo(image: Any) -> tuple[str, str, str]:
         f"<div class='infotext'><p><b>{html.escape(str(key))}</b></p>{ui_common.plaintext_to_html(str(text))}</div>"
         for key, text in entries.items()
     )
-    return "", geninfo or "", shown or "<div><p>Nothing found in the image.</p></div>"
+    return "", geninfo or "", shown or "<div><p>This picture holds no text.</p></div>"

@@ -2,6 +2,7 @@
 
 import math
 import os
+from pathlib import Path
 
 from PIL import Image, ImageColor, ImageOps
 
@@ -22,8 +23,8 @@ from modules.image_tiles import Grid, combine_grid, split_grid  # noqa: F401
 from modules.shared import opts
 
 LANCZOS = Image.Resampling.LANCZOS
-MAX_JPEG_SIDE = 65535
-MAX_WEBP_SIDE = 16383
+LONGEST_SIDE = {"jpg": 65535, "jpeg": 65535, "webp": 16383}
+"""In pixels, of the formats that have one."""
 
 
 def _grid_rows(count: int, batch_size: int, rows) -> int:
@@ -195,10 +196,7 @@ def save_image(
 ) -> tuple[str, str | None]:
     """Save a picture under a name made by the settings -> (its path, the path of its text file or None)."""
     namegen = FilenameGenerator(p, seed, prompt, image, basename=basename)
-    side = max(image.size)
-    if (extension in ("jpg", "jpeg") and side > MAX_JPEG_SIDE) or (
-        extension == "webp" and side > MAX_WEBP_SIDE
-    ):
+    if max(image.size) > LONGEST_SIDE.get(extension, math.inf):
         extension = "png"
     if save_to_dirs is None:
         save_to_dirs = opts.grid_save_to_dirs if grid else opts.save_to_dirs and not no_prompt
@@ -218,15 +216,19 @@ def save_image(
     script_callbacks.before_image_saved_callback(params)
     params.filename = _write(params, pnginfo_section_name)
     params.image.already_saved_as = params.filename
-
-    info = params.pnginfo.get(pnginfo_section_name)
-    txt_fullfn = None
-    if opts.save_txt and info is not None:
-        txt_fullfn = os.path.splitext(params.filename)[0] + ".txt"
-        with open(txt_fullfn, "w", encoding="utf8") as file:
-            file.write(f"{info}\n")
+    text_path = _write_text(params, pnginfo_section_name)
     script_callbacks.image_saved_callback(params)
-    return params.filename, txt_fullfn
+    return params.filename, text_path
+
+
+def _write_text(params, pnginfo_section_name: str) -> str | None:
+    """The picture's text in a file beside it, if the settings say so -> its path."""
+    info = params.pnginfo.get(pnginfo_section_name)
+    if not opts.save_txt or info is None:
+        return None
+    path = Path(params.filename).with_suffix(".txt")
+    path.write_text(f"{info}\n", encoding="utf8")
+    return str(path)
 
 
 def _write(params, pnginfo_section_name: str) -> str:

@@ -7,14 +7,14 @@ from typing import Any
 
 import gradio as gr
 
-from modules import images, processing, scripts, shared
+from modules import generation_tabs, images, processing, scripts
 from modules.img2img_batch import process_batch
-from modules.infotext_utils import create_override_settings_dict
-from modules.shared import opts
-from modules.ui_common import outputs_of
 
 MODE_IMG2IMG, MODE_INPAINT, MODE_INPAINT_UPLOAD, MODE_BATCH = 0, 2, 4, 5
 SCALE_BY = 1
+WHERE = {MODE_IMG2IMG: "Image", MODE_INPAINT: "Paint over what changes", MODE_INPAINT_UPLOAD: "Image"}
+"""The page's label of the picture of each mode."""
+NOTHING = "There was no picture to draw from."
 
 
 def _source(mode: int, init_img: Any, init_img_with_mask: Any, init_img_inpaint: Any, init_mask: Any) -> Any:
@@ -25,16 +25,18 @@ def _source(mode: int, init_img: Any, init_img_with_mask: Any, init_img_inpaint:
     """
     if mode == MODE_BATCH:
         return None, None
-    image, mask = init_img, None
-    if mode == MODE_INPAINT and init_img_with_mask:
-        image = init_img_with_mask["image"]
-        mask = processing.create_binary_mask(init_img_with_mask["mask"])
-    elif mode == MODE_INPAINT_UPLOAD:
-        image, mask = init_img_inpaint, init_mask
-    elif mode != MODE_IMG2IMG:
+    if mode not in WHERE:
         raise ValueError(f"The img2img mode {mode} is not offered here.")
+    painted = init_img_with_mask or {"image": None, "mask": None}
+    image, mask = {
+        MODE_IMG2IMG: (init_img, None),
+        MODE_INPAINT: (painted["image"], painted["mask"]),
+        MODE_INPAINT_UPLOAD: (init_img_inpaint, init_mask),
+    }[mode]
     if image is None:
-        raise ValueError("There is no image to start from: drop one on 'Image'.")
+        raise ValueError(f"There is no image to start from: drop one on '{WHERE[mode]}'.")
+    if mode == MODE_INPAINT:
+        mask = processing.create_binary_mask(mask)
     return images.fix_image(image), images.fix_image(mask)
 
 
@@ -79,54 +81,47 @@ def img2img(
     img2img_batch_upload: list,
     *args: Any,
 ) -> tuple[Any, str, str, str]:
-    """-> (pictures, their settings as JSON, the first one's text and the comments as HTML)."""
+    """What the output panel shows."""
     image, mask = _source(mode, init_img, init_img_with_mask, init_img_inpaint, init_mask_inpaint)
-    to_scale = selected_scale_tab == SCALE_BY
-    if to_scale and mode != MODE_BATCH:
-        width, height = int(image.width * scale_by), int(image.height * scale_by)
-    p = processing.StableDiffusionProcessingImg2Img(
-        sd_model=shared.sd_model,
-        outpath_samples=opts.outdir_samples or opts.outdir_img2img_samples,
-        outpath_grids=opts.outdir_grids or opts.outdir_img2img_grids,
+    by_factor = selected_scale_tab == SCALE_BY
+    if by_factor and image is not None:
+        width, height = (int(side * scale_by) for side in image.size)
+    tab = generation_tabs.fields(
+        "img2img",
+        override_settings_texts,
         prompt=prompt,
         negative_prompt=negative_prompt,
         styles=prompt_styles,
-        batch_size=batch_size,
         n_iter=n_iter,
+        batch_size=batch_size,
         cfg_scale=cfg_scale,
         width=width,
         height=height,
+        denoising_strength=denoising_strength,
+    )
+    p = processing.StableDiffusionProcessingImg2Img(
+        **tab,
         init_images=[image],
+        image_cfg_scale=image_cfg_scale,
+        resize_mode=resize_mode,
         mask=mask,
         mask_blur=mask_blur,
         inpainting_fill=inpainting_fill,
-        resize_mode=resize_mode,
-        denoising_strength=denoising_strength,
-        image_cfg_scale=image_cfg_scale,
+        inpainting_mask_invert=inpainting_mask_invert,
         inpaint_full_res=inpaint_full_res,
         inpaint_full_res_padding=inpaint_full_res_padding,
-        inpainting_mask_invert=inpainting_mask_invert,
-        override_settings=create_override_settings_dict(override_settings_texts),
     )
-    p.scripts = scripts.scripts_img2img
-    p.script_args = args
-    p.user = getattr(request, "username", None)
+    generation_tabs.give_scripts(p, scripts.scripts_img2img, args, request)
     with closing(p):
-        if mode == MODE_BATCH:
-            uploaded = img2img_batch_source_type == "upload"
-            processed = process_batch(
-                p,
-                img2img_batch_upload or [] if uploaded else img2img_batch_input_dir,
-                "" if uploaded else img2img_batch_output_dir,
-                "" if uploaded else img2img_batch_inpaint_mask_dir,
-                args,
-                to_scale=to_scale,
-                scale_by=scale_by,
-                use_png_info=img2img_batch_use_png_info,
-                png_info_props=img2img_batch_png_info_props,
-                png_info_dir=img2img_batch_png_info_dir,
-            ) or processing.Processed(p, [], p.seed, "There was no picture to draw from.")
-        else:
-            processed = scripts.scripts_img2img.run(p, *args) or processing.process_images(p)
-    shared.total_tqdm.clear()
-    return outputs_of(processed)
+        if mode != MODE_BATCH:
+            return generation_tabs.shown(generation_tabs.draw(p))
+        folders = img2img_batch_input_dir, img2img_batch_output_dir, img2img_batch_inpaint_mask_dir
+        uploaded = img2img_batch_upload or [], "", ""
+        told = (
+            img2img_batch_use_png_info,
+            img2img_batch_png_info_props,
+            img2img_batch_png_info_dir,
+        )
+        source = uploaded if img2img_batch_source_type == "upload" else folders
+        drawn = process_batch(p, *source, args, by_factor, scale_by, *told)
+        return generation_tabs.shown(drawn or processing.Processed(p, [], p.seed, NOTHING))

@@ -77,7 +77,7 @@ def _take_up(p, path: str, masks: list[str], scale_by: float | None) -> bool:
         p.image_mask = images.read(mask)
     if scale_by is not None:
         # whole latent pixels: the WebUI cuts off the rest after drawing
-        p.width, p.height = (int(side * scale_by) // 8 * 8 for side in image.size)
+        p.width, p.height = (int(side * scale_by) for side in image.size)
     p.init_images = [image] * p.batch_size
     return True
 

@@ -68,14 +68,8 @@ def run_extension_installer(extension_dir: str) -> None:
 
 def list_extensions(settings_file: str) -> list[str]:
     """The folders of the extensions that the settings leave switched on."""
-    try:
-        settings = json.loads(Path(settings_file).read_text(encoding="utf8"))
-    except (OSError, ValueError):
-        settings = {}  # the options report a file that cannot be read
-    if settings.get("disable_all_extensions", "none") != "none":
-        return []
-    disabled = settings.get("disabled_extensions", [])
-    return [extension.path for extension in extensions.active() if extension.name not in disabled]
+    extensions.apply_settings(settings_file)
+    return [extension.path for extension in extensions.active()]
 
 
 def run_extensions_installers(settings_file: str) -> None:

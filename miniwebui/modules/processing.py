@@ -57,8 +57,8 @@ MAX_STEPS = 1000
 def check_settings(p: StableDiffusionProcessing) -> None:
     """Raise ValueError, one sentence, for what cannot be drawn."""
     for name, value in (("Width", p.width), ("Height", p.height)):
-        if value < opt_f or value % opt_f:
-            raise ValueError(f"{name} {value} is not a multiple of {opt_f} pixels.")
+        if value < opt_f:  # what is over a multiple is cut off
+            raise ValueError(f"{name} is {value}; allowed is {opt_f} pixels or more.")
     if not 1 <= p.steps <= MAX_STEPS:
         raise ValueError(f"Sampling steps must be between 1 and {MAX_STEPS}, not {p.steps}.")
     if p.batch_size < 1 or p.n_iter < 1:

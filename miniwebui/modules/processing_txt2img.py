@@ -290,26 +290,12 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
         else:
             samples, image_conditioning = self._upscale_pictures(decoded_samples, prompts)
         state.nextjob()
-
-        top, left = self.truncate_y // 2, self.truncate_x // 2
-        bottom = samples.shape[2] - (self.truncate_y + 1) // 2
-        right = samples.shape[3] - (self.truncate_x + 1) // 2
-        samples = samples[:, :, top:bottom, left:right]
-
-        self.rng = rng.ImageRNG(
-            samples.shape[1:],
-            self.seeds,
-            subseeds=self.subseeds,
-            subseed_strength=self.subseed_strength,
-            seed_resize_from_h=self.seed_resize_from_h,
-            seed_resize_from_w=self.seed_resize_from_w,
-        )
-        noise = self.rng.next()
+        samples = self._cut_to_target(samples)
+        noise = self._hires_noise(samples.shape[1:])
         devices.torch_gc()
-        if not self.disable_extra_networks:
-            with devices.autocast():
-                extra_networks.activate(self, self.hr_extra_network_data)
         with devices.autocast():
+            if not self.disable_extra_networks:
+                extra_networks.activate(self, self.hr_extra_network_data)
             self.calculate_hr_conds()
 
         if self.scripts is not None:
@@ -331,6 +317,23 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
         decoded = decode_latent_batch(self.sd_model, samples, target_device=devices.cpu, check_for_nans=True)
         self.is_hr_pass = False
         return decoded
+
+    def _cut_to_target(self, samples):
+        """Latents without what the target has too much, half of it on each side, the odd one at the end."""
+        over_y, over_x = self.truncate_y, self.truncate_x
+        height, width = samples.shape[2:]
+        rows = slice(over_y // 2, height - (over_y + 1) // 2)
+        columns = slice(over_x // 2, width - (over_x + 1) // 2)
+        return samples[:, :, rows, columns]
+
+    def _hires_noise(self, shape):
+        """The second pass's noise, from a generator of its own, which the sampler goes on with."""
+        seeds = {
+            name: getattr(self, name)
+            for name in ("subseeds", "subseed_strength", "seed_resize_from_h", "seed_resize_from_w")
+        }
+        self.rng = rng.ImageRNG(shape, self.seeds, **seeds)
+        return self.rng.next()
 
     def close(self):
         super().close()

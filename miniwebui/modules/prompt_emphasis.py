@@ -16,7 +16,7 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
-re_break = re.compile(r"\s*\bBREAK\b\s*", re.DOTALL)
+re_break = re.compile(r"\s*\bBREAK\b\s*")
 
 
 def _append_text(pieces: list[list], text: str) -> None:
@@ -46,9 +46,9 @@ def _merge_runs(pieces: list[list]) -> list[list]:
 def parse_prompt_attention(text: str) -> list[list]:
     r"""A prompt -> [[text, weight], …].
 
-    (abc) weighs 1.1, (abc:3.12) weighs 3.12, [abc] weighs 1/1.1, nested brackets multiply; \( \) \[ \] \\
-    are the characters themselves; an open bracket that is never closed works to the end. BREAK comes out
-    as ['BREAK', −1].
+    (sea) weighs 1.1, (sea:1.5) weighs 1.5, [sea] weighs 1/1.1, and what is nested multiplies. After a backslash a
+    bracket or backslash is a character like any other; an open bracket that is never closed works to the end.
+    BREAK comes out as ['BREAK', −1].
     """
     pieces: list[list] = []
     opened: dict[str, list[int]] = {"(": [], "[": []}

@@ -76,7 +76,7 @@ def ddim(model, x, timesteps, extra_args=None, callback=None, disable=None, eta=
 def ddim_cfgpp(model, x, timesteps, extra_args=None, callback=None, disable=None, eta=0.0):
     """CFG++ (Chung et al., arXiv 2406.08070): the direction is the unconditional eps.
 
-    The CFG scale is divided by 12.5, so that 0 … 12.5 becomes 0 … 1.
+    Its guidance goes from 0 to 1, which are CFG scales from 0 to 12.5 here.
     """
     model.cond_scale_miltiplier = 1 / CFGPP_SCALE
     model.need_last_noise_uncond = True

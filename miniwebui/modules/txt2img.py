@@ -7,10 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from modules import processing, scripts, shared
-from modules.infotext_utils import create_override_settings_dict
-from modules.shared import opts
-from modules.ui_common import outputs_of
+from modules import generation_tabs, processing, scripts
 
 
 def txt2img_create_processing(
@@ -41,42 +38,44 @@ def txt2img_create_processing(
     force_enable_hr: bool = False,
 ) -> processing.StableDiffusionProcessingTxt2Img:
     """The generation that the page asks for; `args` are the scripts'."""
-    p = processing.StableDiffusionProcessingTxt2Img(
-        sd_model=shared.sd_model,
-        outpath_samples=opts.outdir_samples or opts.outdir_txt2img_samples,
-        outpath_grids=opts.outdir_grids or opts.outdir_txt2img_grids,
+    tab = generation_tabs.fields(
+        "txt2img",
+        override_settings_texts,
         prompt=prompt,
-        styles=prompt_styles,
         negative_prompt=negative_prompt,
-        batch_size=batch_size,
+        styles=prompt_styles,
         n_iter=n_iter,
+        batch_size=batch_size,
         cfg_scale=cfg_scale,
         width=width,
         height=height,
-        enable_hr=enable_hr or force_enable_hr,
         denoising_strength=denoising_strength,
-        hr_scale=hr_scale,
+    )
+    p = processing.StableDiffusionProcessingTxt2Img(
+        **tab,
+        enable_hr=force_enable_hr or enable_hr,
         hr_upscaler=hr_upscaler,
-        hr_second_pass_steps=hr_second_pass_steps,
+        hr_scale=hr_scale,
         hr_resize_x=hr_resize_x,
         hr_resize_y=hr_resize_y,
-        hr_checkpoint_name=None if hr_checkpoint_name == "Use same checkpoint" else hr_checkpoint_name,
-        hr_sampler_name=None if hr_sampler_name == "Use same sampler" else hr_sampler_name,
-        hr_scheduler=None if hr_scheduler == "Use same scheduler" else hr_scheduler,
+        hr_second_pass_steps=hr_second_pass_steps,
+        hr_checkpoint_name=_chosen(hr_checkpoint_name),
+        hr_sampler_name=_chosen(hr_sampler_name),
+        hr_scheduler=_chosen(hr_scheduler),
         hr_prompt=hr_prompt,
         hr_negative_prompt=hr_negative_prompt,
-        override_settings=create_override_settings_dict(override_settings_texts),
     )
-    p.scripts = scripts.scripts_txt2img
-    p.script_args = args
-    p.user = getattr(request, "username", None)
+    generation_tabs.give_scripts(p, scripts.scripts_txt2img, args, request)
     return p
 
 
+def _chosen(name: str) -> str | None:
+    """None for the entry that means the first pass's."""
+    return None if str(name).startswith("Use same ") else name
+
+
 def txt2img(id_task: str, request: gr.Request, *args: Any) -> tuple[Any, str, str, str]:
-    """-> (pictures, their settings as JSON, the first one's text and the comments as HTML)."""
+    """What the output panel shows."""
     p = txt2img_create_processing(id_task, request, *args)
     with closing(p):
-        processed = scripts.scripts_txt2img.run(p, *p.script_args) or processing.process_images(p)
-    shared.total_tqdm.clear()
-    return outputs_of(processed)
+        return generation_tabs.shown(generation_tabs.draw(p))

@@ -49,13 +49,13 @@ class Img2ImgTab(GenerationTab):
         self.made["mode"] = gr.Number(value=img2img.MODE_IMG2IMG, visible=False, precision=0)
         with gr.Tabs(elem_id="mode_img2img"):
             with gr.TabItem("Picture", id="img2img", elem_id="img2img_img2img_tab") as plain:
-                self._picture("init", "Image", "img2img_image")
+                self._picture("init", img2img.WHERE[img2img.MODE_IMG2IMG], "img2img_image")
             with gr.TabItem("Inpaint", id="inpaint", elem_id="img2img_inpaint_tab") as painted:
-                self._picture("painted", "Paint over what changes", "img2maskimg", tool="sketch")
+                self._picture("painted", img2img.WHERE[img2img.MODE_INPAINT], "img2maskimg", tool="sketch")
             with gr.TabItem(
                 "Inpaint upload", id="inpaint_upload", elem_id="img2img_inpaint_upload_tab"
             ) as uploaded:
-                self._picture("inpaint_base", "Image", "img_inpaint_base")
+                self._picture("inpaint_base", img2img.WHERE[img2img.MODE_INPAINT_UPLOAD], "img_inpaint_base")
                 self._picture("inpaint_mask", "Mask (white is drawn anew)", "img_inpaint_mask")
             with gr.TabItem("Batch", id="batch", elem_id="img2img_batch_tab") as batch:
                 self._batch()

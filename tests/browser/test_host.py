@@ -6,7 +6,7 @@ import time
 import pytest
 from playwright.sync_api import expect
 
-from tools.page import open_page, running_page, set_number
+from tools.page import choose, open_page, running_page, set_number
 
 TRANSLATIONS = {
     "Generate": "Zeichnen",
@@ -45,11 +45,13 @@ def test_preview_appears_and_interrupt_ends_the_drawing(page):
 
 
 def test_an_error_is_shown_in_words_and_the_next_picture_is_drawn(page):
-    set_number(page, "txt2img_steps", 1)
-    set_number(page, "txt2img_width", 100)
+    set_number(page, "txt2img_steps", 2)
+    choose(page, "txt2img_sampling", "UniPC")
     page.click("#txt2img_generate")
-    expect(page.get_by_text("ValueError: Width 100 is not a multiple of 8 pixels.")).to_be_visible()
-    set_number(page, "txt2img_width", 128)
+    expect(
+        page.get_by_text("ValueError: UniPC of order 3 needs at least 3 sampling steps, not 2.")
+    ).to_be_visible()
+    set_number(page, "txt2img_steps", 3)
     page.click("#txt2img_generate")
     expect(page.locator("#txt2img_gallery img").first).to_be_visible()
     assert page.locator("#html_log_txt2img .error").count() == 0

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from tools.page import PATIENCE_MS, open_accordion, open_page, running_page, set_number
+from tools.page import PATIENCE_MS, choose, open_accordion, open_page, running_page, set_number
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +44,6 @@ def tab(page, element_id):
 
 def upload(page, element_id, *paths):
     page.set_input_files(f"#{element_id} input[type=file]", [str(path) for path in paths])
-
-
-def choose(page, element_id, text):
-    page.click(f"#{element_id} input")
-    page.locator(f"#{element_id} ul li", has_text=text).first.click()
 
 
 def drawn(page):

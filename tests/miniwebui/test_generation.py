@@ -314,8 +314,8 @@ def test_infotext(tiny):
     [
         ({"sampler_name": "Eulr"}, "Unknown sampler 'Eulr'"),
         ({"steps": 0}, "Sampling steps must be between 1 and"),
-        ({"width": 100}, "Width 100 is not a multiple of 8 pixels."),
-        ({"height": -8}, "Height -8 is not a multiple of 8 pixels."),
+        ({"width": 7}, "Width is 7; allowed is 8 pixels or more."),
+        ({"height": -8}, "Height is -8; allowed is 8 pixels or more."),
         ({"batch_size": 0}, "Batch size and batch count must be at least 1"),
         ({"enable_hr": True, "hr_upscaler": "Magic"}, "There is no upscaler 'Magic'"),
         (

@@ -1,5 +1,7 @@
 """What img2img makes of its input: resize modes, masks, fills, backgrounds; and a folder of pictures."""
 
+import inspect
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -157,3 +159,16 @@ def test_a_folder_takes_prompts_from_its_pictures(tiny, folders):
     assert "Steps: 3, Sampler: DDIM" in text
     assert "Seed: 99" in text
     assert "CFG scale: 5" in text
+
+
+@pytest.mark.parametrize(
+    ("mode", "label"),
+    [(0, "Image"), (2, "Paint over what changes"), (4, "Image")],
+    ids=["plain", "painted", "uploaded"],
+)
+def test_without_a_picture_the_page_says_where_to_put_one(webui, mode, label):
+    from modules.img2img import img2img
+
+    nothing = {name: None for name in inspect.signature(img2img).parameters if name != "args"}
+    with pytest.raises(ValueError, match=f"There is no image to start from: drop one on '{label}'."):
+        img2img(**{**nothing, "mode": mode})

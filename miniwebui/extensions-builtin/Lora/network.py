@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,7 +15,7 @@ class NetworkOnDisk:
     def __init__(self, name: str, filename: str) -> None:
         self.name, self.filename = name, filename
         self.metadata: dict = {}
-        self.is_safetensors = os.path.splitext(filename)[1].lower() == ".safetensors"
+        self.is_safetensors = filename.lower().endswith(".safetensors")
         if self.is_safetensors:
             try:
                 self.metadata = sd_models.read_metadata_from_safetensors(filename)
