@@ -41,14 +41,12 @@ def test_every_unet_call_is_given_tiles(webui, unet_inputs, method):
 
 def test_a_side_that_is_no_multiple_of_8(webui, unet_inputs, tiled_calls):
     """The host draws what fits in whole latent pixels."""
-    picture = Image.new("RGB", (268, 132), "teal")
+    picture = Image.new("RGB", (604, 132), "teal")
     tiles = {"enabled": True, "encoder_tile_size": 256, "decoder_tile_size": 48}
-    processed = webui.draw(
-        TILED, tiles, init_images=[picture], width=268, height=132, denoising_strength=0.9, mask=None
-    )
-    assert pixels(processed).shape == (1, 128, 264, 3)
+    processed = webui.draw(TILED, tiles, init_images=[picture], width=604, height=132, denoising_strength=0.9)
+    assert pixels(processed).shape == (1, 128, 600, 3)
     assert {shape[-2:] for shape in unet_inputs} == {(16, 16)}
-    assert tiled_calls == ["encoder"]
+    assert tiled_calls == ["encoder", "decoder"]
 
 
 def test_off_is_bit_identical_before_and_after(webui):
