@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from modules import script_callbacks, scripts
+from modules import scripts
 from tile_host import capabilities
 
 if reason := capabilities.problem():
@@ -58,10 +58,6 @@ else:
             except Exception as error:
                 self._end()
                 webui.fail_generation(p, ("init",), error)
-
-        def _model_loaded(self, model: Any) -> None:
-            if self._session is not None:
-                self._session.attach(model)
 
         def postprocess(self, p: Any, processed: Any, *args: Any) -> None:
             self._end()

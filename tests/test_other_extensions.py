@@ -122,6 +122,22 @@ def test_a_method_wrapped_by_another_extension_stays_wrapped(webui):
     assert closed == ["theirs", "host"]
 
 
+def test_wrappers_of_one_method_leave_in_any_order(webui):
+    closed = []
+    owner = SimpleNamespace(close=lambda: closed.append("host"))
+    host = owner.close
+    first = patching.closed_with(owner, lambda: closed.append("first"))
+    second = patching.closed_with(owner, lambda: closed.append("second"))
+    first.__enter__()
+    second.__enter__()
+    owner.close()
+    first.__exit__(None, None, None)
+    owner.close()
+    assert closed == ["second", "first", "host", "second", "host"]
+    second.__exit__(None, None, None)
+    assert owner.close is host
+
+
 def test_what_another_extension_sets_on_the_model_reaches_the_model(webui, monkeypatch):
     seen = []
     forward = CFGDenoiser.forward

@@ -30,15 +30,16 @@ def settings(*regions, **more):
 
 
 def assert_like_the_host(
-    webui, prompt="sea", own="red balloon", negative="grey", own_negative="boat", **arguments
+    webui, prompt="sea", own="red balloon", negative="grey", own_negative="boat", joined=None, **arguments
 ):
+    """`joined`: the host's prompt, where it is not simply both with a comma between."""
     region = {**WHOLE, "prompt": own, "neg_prompt": own_negative, "seed": 7}
     arguments = {"steps": 3, "cfg_scale": 4.0, **arguments}
     by_region = webui.draw(
         settings(region), prompt=prompt, negative_prompt=negative, **{**arguments, "seed": 99}
     )
     whole = webui.draw(
-        prompt=f"{prompt}, {own}", negative_prompt=f"{negative}, {own_negative}", **{**arguments, "seed": 7}
+        prompt=joined or f"{prompt}, {own}", negative_prompt=f"{negative}, {own_negative}", **{**arguments, "seed": 7}
     )
     assert np.abs(pixels(by_region) - pixels(whole)).max() <= 1
     assert pixels(whole).std() > 1
@@ -50,6 +51,19 @@ def test_batches_and_counts(webui):
 
 def test_and_in_the_main_prompt(webui):
     assert_like_the_host(webui, prompt="sea AND night :0.5 AND meadow", batch_size=2)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "joined"),
+    [
+        ("sea AND night :0.5", "sea AND night, red balloon :0.5"),
+        ("sea AND fog :-0.5", "sea, red balloon AND fog :-0.5"),
+        ("sea :0 AND fog:-0.5", "sea :0 AND fog, red balloon:-0.5"),
+    ],
+)
+def test_weights_in_the_main_prompt(webui, prompt, joined):
+    """A part's weight stays at its end, and own words are not taken away with a part."""
+    assert_like_the_host(webui, prompt=prompt, joined=joined, steps=1)
 
 
 def test_schedules_and_emphasis(webui):

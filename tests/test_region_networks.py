@@ -297,9 +297,9 @@ def test_styles_stay_around_a_regions_prompt(webui, lora, monkeypatch, styles, h
     ],
 )
 def test_where_a_regions_own_words_go(webui, text, own, style, expected):
-    from tile_host.prompts import with_own
+    from tile_host.prompts import joined, with_own
 
-    assert with_own(text, own, lambda prompt: style.replace("{prompt}", prompt)) == expected
+    assert with_own(text, own, lambda prompt: style.replace("{prompt}", prompt), joined) == expected
 
 
 def test_prompts_that_differ_from_picture_to_picture(webui):

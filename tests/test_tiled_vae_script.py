@@ -4,8 +4,10 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from modules import devices, processing, sd_models
 from tile_host import vae as tile_host_vae
 
 VAE = {"enabled": True, "encoder_tile_size": 256, "decoder_tile_size": 48}
@@ -61,8 +63,11 @@ def test_fast_modes_draw(webui, tiled_calls, settings):
     assert_unpatched(webui)
 
 
-def test_interrupted_while_decoding_gives_an_approximation(webui, monkeypatch):
-    state = webui.shared.state
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_interrupted_while_decoding_gives_an_approximation(webui, monkeypatch, dtype):
+    state, vae = webui.shared.state, webui.shared.sd_model.first_stage_model
+    monkeypatch.setattr(devices, "dtype_vae", dtype)
+    vae.to(dtype)
     original = tile_host_vae._Watch.progress
 
     def progress(self, done, total):
@@ -71,7 +76,10 @@ def test_interrupted_while_decoding_gives_an_approximation(webui, monkeypatch):
             state.interrupt()
 
     monkeypatch.setattr(tile_host_vae._Watch, "progress", progress)
-    drawn = webui.draw(vae=VAE, **SIZE)
+    try:
+        drawn = webui.draw(vae=VAE, **SIZE)
+    finally:
+        vae.float()
     blocks = pixels(drawn)[0].reshape(64, 8, 80, 8, 3)
     assert (blocks == blocks[:, :1, :, :1]).all()  # one colour a latent pixel
     assert pixels(drawn).std() > 1
@@ -113,15 +121,37 @@ def test_bad_tile_size_says_what_is_allowed(webui):
         webui.process(p)
 
 
-def test_another_checkpoint_in_the_middle_is_hooked_too(webui):
-    script = webui.scripts.scripts_txt2img.script("Tiled VAE")
-    p = webui.prepare(vae=VAE)
-    script.process(p, *p.script_args[script.args_from : script.args_to])
-    vae = webui.shared.sd_model.first_stage_model
-    before = vars(vae.decoder)["forward"]
-    from modules import script_callbacks
-
-    script_callbacks.model_loaded_callback(webui.shared.sd_model)
-    assert vars(vae.decoder)["forward"] is not before
+def test_no_wrapper_of_close_is_left_when_both_scripts_were_on(webui):
+    """A folder of pictures is drawn with one processing object, and closed once."""
+    p = webui.prepare({"enabled": True, "tile_width": 16, "tile_height": 16, "overlap": 8}, vae=VAE, steps=1)
+    for _ in range(2):
+        processing.process_images(p)
+        assert "close" not in vars(p)
     p.close()
     assert_unpatched(webui)
+
+
+@pytest.fixture
+def two_models():
+    """What the host keeps loaded; afterwards again the first checkpoint only."""
+    data = sd_models.model_data
+    before = data.sd_model
+    yield data.loaded_sd_models
+    data.set_sd_model(before)
+    del data.loaded_sd_models[1:]
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+def test_another_checkpoint_in_the_middle_is_hooked_too(webui, tiled_calls, monkeypatch, two_models, limit):
+    """With a limit of 2 the host finds the second in memory the next time, and calls no hook."""
+    monkeypatch.setitem(webui.shared.opts.data, "sd_checkpoints_limit", limit)
+    refined = {**SIZE, "refiner_checkpoint": "demo", "refiner_switch_at": 0.5}
+    for _ in range(2):
+        tiled_calls.clear()
+        webui.draw(vae=VAE, **refined)
+        assert tiled_calls == ["decoder"]
+        assert "demo" in webui.shared.sd_model.sd_checkpoint_info.name
+        assert_unpatched(webui)
+        webui.draw()  # the host takes its own checkpoint again
+        assert_unpatched(webui)
+    assert len(sd_models.model_data.loaded_sd_models) == limit

@@ -87,14 +87,16 @@ class RegionNetworks:
         if len(self._sets) == 1:
             yield
             return
-        setup_conds: Callable[[], None] = self._p.setup_conds
 
-        def with_main() -> None:
-            self._active = None  # loading the refiner may have switched all off
-            self.use(MAIN)
-            setup_conds()
+        def after_main(setup_conds: Callable[[], None]) -> Callable[[], None]:
+            def with_main() -> None:
+                self._active = None  # loading the refiner may have switched all off
+                self.use(MAIN)
+                setup_conds()
 
-        with patching.attribute(self._p, "setup_conds", with_main):
+            return with_main
+
+        with patching.wrapped(self._p, "setup_conds", after_main):
             try:
                 yield
             finally:

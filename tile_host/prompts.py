@@ -97,8 +97,9 @@ class RegionPrompts:
             (prompt_parser.get_multicond_learned_conditioning, prompts, prompt, False),
             (prompt_parser.get_learned_conditioning, negatives, negative, True),
         ):
-            joined = [with_own(text, own, partial(self._styled, is_negative)) for text in texts]
-            wanted = prompt_parser.SdConditioning(joined, is_negative, *size)
+            join = joined if is_negative else joined_part
+            whole = [with_own(text, own, partial(self._styled, is_negative), join) for text in texts]
+            wanted = prompt_parser.SdConditioning(whole, is_negative, *size)
             results.append(
                 p.get_conds_with_caching(
                     function, wanted, steps, [[None, None]], self._mentions[index], hires_steps
@@ -201,12 +202,13 @@ def rows_of(cond: Any, picks: Sequence[int], rows: int) -> Any:
     return cond
 
 
-def with_own(text: str, own: str, styled: Callable[[str], str]) -> str:
+def with_own(text: str, own: str, styled: Callable[[str], str], join: Callable[[str, str], str]) -> str:
     """The main prompt, a comma, and the region's own, either may be empty; styles stay around both.
 
     Args:
         text: what the host made of the main prompt, and scripts (wildcards) of that.
         styled: the host's styles: a prompt -> the prompt with its styles.
+        join: (main, own) -> both; see `joined` and `joined_part`.
     """
     before, _, after = styled(_PLACE).partition(_PLACE)
     main = text[len(before) : len(text) - len(after)]
@@ -214,7 +216,27 @@ def with_own(text: str, own: str, styled: Callable[[str], str]) -> str:
         return styled(own) if own.strip() else text
     if before + main + after != text:  # a script has rewritten the styles too
         before, main, after = "", text, ""
-    return before + ", ".join(part for part in (main, own) if part.strip()) + after
+    return before + join(main, own) + after
+
+
+def joined(main: str, own: str) -> str:
+    """Both, with a comma between; either may be empty."""
+    return ", ".join(part for part in (main, own) if part.strip())
+
+
+def joined_part(main: str, own: str) -> str:
+    """The same for a positive prompt, whose parts, joined by AND, may end in a weight: ` :0.5`.
+
+    Own words go to the last part. A weight at its end stays at the end, and where it takes the part away (`AND fog
+    :-0.5`) they go to the last part that does not.
+    """
+    parts = prompt_parser.re_AND.split(main)
+    found = [prompt_parser.re_weight.search(part) for part in parts]
+    draws = [i for i, match in enumerate(found) if match[2] is None or float(match[2]) > 0]
+    chosen = draws[-1] if draws else len(parts) - 1
+    end = found[chosen].end(1)  # where the weight begins
+    parts[chosen] = joined(parts[chosen][:end], own) + parts[chosen][end:]
+    return " AND ".join(parts)
 
 
 def _split(conds: Any) -> list[Row]:

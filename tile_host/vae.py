@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from modules import devices, sd_vae_approx, shared
+from modules import devices, sd_models, sd_vae_approx, shared
 from tile_host import webui
 from tile_methods.vae_context import tiled_network
 from tile_methods.vae_executor import OPT_F, Interrupted
@@ -37,10 +38,11 @@ class TiledVAESession:
         # A dict of its own: an X/Y/Z plot's copies of `p` share theirs.
         p.extra_generation_params = {**p.extra_generation_params, INFOTEXT_KEY: to_infotext(self.settings)}
         self._generation.enter_context(patching.closed_with(p, self.close))
-        self.attach(p.sd_model)
+        self._generation.enter_context(_checkpoint_followed(self._attach))
+        self._attach(p.sd_model)
 
-    def attach(self, model: Any) -> None:
-        """Hook this checkpoint's VAE. Called again when the host loads another in the middle (hires fix)."""
+    def _attach(self, model: Any) -> None:
+        """Hook this checkpoint's VAE. Called again when the host changes it in the middle (hires fix, refiner)."""
         self._model.close()
         vae = model.first_stage_model
         if not hasattr(vae, "encoder") or not hasattr(vae, "decoder"):
@@ -69,6 +71,22 @@ class TiledVAESession:
         """Undo everything."""
         self._model.close()
         self._generation.close()
+
+
+@contextmanager
+def _checkpoint_followed(found: Callable[[Any], None]) -> Iterator[None]:
+    """Tell of every checkpoint that the host puts in use, those too that it held in memory: it has no hook for them."""
+
+    def following(host: Callable[..., None]) -> Callable[..., None]:
+        def set_sd_model(model: Any, *args: Any, **kwargs: Any) -> None:
+            host(model, *args, **kwargs)
+            if model is not None:
+                found(model)
+
+        return set_sd_model
+
+    with patching.wrapped(sd_models.model_data, "set_sd_model", following):
+        yield
 
 
 class _Watch:
@@ -104,13 +122,15 @@ class _Watch:
 @contextmanager
 def _prepared(net: nn.Module, watch: _Watch, to_gpu: bool) -> Iterator[None]:
     """Around each call of the network: watch it, and lend it the GPU if it lies on the CPU and is wanted there."""
-    forward = net.forward
 
-    def prepared(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        with watch, _lent_gpu(net, to_gpu):
-            return forward(x, *args, **kwargs)
+    def watching(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def prepared(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+            with watch, _lent_gpu(net, to_gpu):
+                return forward(x, *args, **kwargs)
 
-    with patching.attribute(net, "forward", prepared):
+        return prepared
+
+    with patching.wrapped(net, "forward", watching):
         yield
 
 
@@ -132,31 +152,31 @@ def _lent_gpu(net: nn.Module, wanted: bool) -> Iterator[None]:
 @contextmanager
 def _interruptible(vae: Any, scale_factor: float) -> Iterator[None]:
     """Let interrupted work end in something the host can go on with."""
-    encode, decode = vae.encode, vae.decode
 
-    def approximate(z: Tensor, *args: Any, **kwargs: Any) -> Any:
-        colours = sd_vae_approx.cheap_approximation(z * scale_factor)
+    def approximate(decode: Callable[..., Any], z: Tensor, *args: Any, **kwargs: Any) -> Any:
+        # The host's coefficients are float32, whatever the latent is.
+        colours = sd_vae_approx.cheap_approximation(z.float() * scale_factor)
         return F.interpolate(colours.to(z), scale_factor=OPT_F, mode="nearest")
 
-    def nothing(x: Tensor, *args: Any, **kwargs: Any) -> Any:
+    def nothing(encode: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
         # The host asks for interruption again before it samples; what is encoded here is never drawn.
         with patching.attribute(vae.encoder, "forward", lambda x: _empty_code(vae.encoder, x)):
             return encode(x, *args, **kwargs)
 
     with (
-        patching.attribute(vae, "encode", _or_else(encode, nothing)),
-        patching.attribute(vae, "decode", _or_else(decode, approximate)),
+        patching.wrapped(vae, "encode", partial(_or_else, nothing)),
+        patching.wrapped(vae, "decode", partial(_or_else, approximate)),
     ):
         yield
 
 
-def _or_else(method: Callable[..., Any], instead: Callable[..., Any]) -> Callable[..., Any]:
+def _or_else(instead: Callable[..., Any], method: Callable[..., Any]) -> Callable[..., Any]:
     def guarded(*args: Any, **kwargs: Any) -> Any:
         try:
             return method(*args, **kwargs)
         except Interrupted:
             logger.info("Interrupted; the picture is an approximation.")
-            return instead(*args, **kwargs)
+            return instead(method, *args, **kwargs)
 
     return guarded
 

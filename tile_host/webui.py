@@ -93,7 +93,7 @@ def followed(owner: Any, methods: tuple[str, ...], after: Callable[[], None]) ->
 
     with ExitStack() as patches:
         for method in methods:
-            patches.enter_context(patching.attribute(owner, method, with_end(getattr(owner, method))))
+            patches.enter_context(patching.wrapped(owner, method, with_end))
         yield
 
 

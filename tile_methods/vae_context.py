@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -24,19 +24,21 @@ def tiled_network(net: nn.Module, tile_size: int, **options: Any) -> Iterator[No
         net: the network; only this instance is touched.
         tile_size: see `vae_executor.run`, which also takes the other `options`.
     """
-    original = net.forward
 
-    def forward(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        if x.shape[-2] * x.shape[-1] <= tile_size**2:
-            logger.debug("%dx%d is no more than one tile; nothing is tiled.", x.shape[-1], x.shape[-2])
-            return original(x, *args, **kwargs)
-        try:
-            return run(net, x, tile_size=tile_size, **options)
-        except UnsupportedNetwork as error:
-            logger.warning("This VAE cannot be tiled (%s); it runs as a whole.", error)
-            return original(x, *args, **kwargs)
+    def tiling(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def forward(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+            if x.shape[-2] * x.shape[-1] <= tile_size**2:
+                logger.debug("%dx%d is no more than one tile; nothing is tiled.", x.shape[-1], x.shape[-2])
+                return original(x, *args, **kwargs)
+            try:
+                return run(net, x, tile_size=tile_size, **options)
+            except UnsupportedNetwork as error:
+                logger.warning("This VAE cannot be tiled (%s); it runs as a whole.", error)
+                return original(x, *args, **kwargs)
 
-    with patching.attribute(net, "forward", forward):
+        return forward
+
+    with patching.wrapped(net, "forward", tiling):
         yield
 
 

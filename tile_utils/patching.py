@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 _ABSENT = object()
@@ -45,23 +45,47 @@ def instance_class(instance: Any, **members: Any) -> Iterator[None]:
             instance.__class__ = original
 
 
+class _Wrapper:
+    """A method put before another one, on an instance; `below` only, once it has left."""
+
+    def __init__(self, owner: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+        self.before = vars(owner).get(name, _ABSENT)
+        self._below: Callable[..., Any] = getattr(owner, name)
+        self._method = make(self._below)
+        self.has_left = False
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return (self._below if self.has_left else self._method)(*args, **kwargs)
+
+
 @contextmanager
-def closed_with(owner: Any, undo: Callable[[], None]) -> Iterator[None]:
+def wrapped(owner: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Iterator[None]:
+    """Put `make(method)` in place of an instance's method, which it may call.
+
+    Wrappers of one method may leave in any order: one that lies under another lets everything through, until those
+    above it have left.
+    """
+    wrapper = _Wrapper(owner, name, make)
+    setattr(owner, name, wrapper)
+    try:
+        yield
+    finally:
+        wrapper.has_left = True
+        while isinstance(top := vars(owner).get(name), _Wrapper) and top.has_left:
+            _give_back(owner, name, top.before)
+
+
+def closed_with(owner: Any, undo: Callable[[], None]) -> AbstractContextManager[None]:
     """Call `undo` before the owner's own `close`.
 
     The host closes its processing object after errors too, when it calls no hook of a script.
     """
-    host_close, before, active = owner.close, vars(owner).get("close", _ABSENT), True
 
-    def close() -> None:
-        if active:
+    def undoing(host_close: Callable[[], None]) -> Callable[[], None]:
+        def close() -> None:
             undo()
-        host_close()
+            host_close()
 
-    owner.close = close
-    try:
-        yield
-    finally:
-        active = False
-        if vars(owner).get("close") is close:  # else another extension has wrapped it: its wrapper stays
-            _give_back(owner, "close", before)
+        return close
+
+    return wrapped(owner, "close", undoing)

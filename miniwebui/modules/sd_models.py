@@ -158,11 +158,12 @@ def _take_over_weights(model: LatentDiffusion, components) -> None:
 
 
 def _use_loaded(info: CheckpointInfo) -> LatentDiffusion | None:
-    """Put a model in use that was kept loaded with this checkpoint."""
+    """Put a model in use that was kept loaded with this checkpoint; as in the WebUI, no callback tells of it."""
     for model in model_data.loaded_sd_models:
         if model.sd_model_checkpoint == info.filename:
-            sd_hijack.model_hijack.undo_hijack(model)
-            _put_in_use(model, info)
+            send_model_to_device(model)
+            model_data.set_sd_model(model, already_loaded=True)
+            _remember_choice(info)
             return model
     return None
 

@@ -21,8 +21,8 @@ def _rgb_factors() -> list[list[float]]:
 
 
 def cheap_approximation(sample: torch.Tensor) -> torch.Tensor:
-    """Latents [..., 4, h, w] -> pictures [..., 3, h, w], about [−1, 1]."""
-    factors = torch.tensor(_rgb_factors()).to(sample)
+    """Latents [..., 4, h, w], float32 as the factors are, -> pictures [..., 3, h, w], about [−1, 1]."""
+    factors = torch.tensor(_rgb_factors()).to(sample.device)
     return torch.einsum("...lxy,lr->...rxy", sample, factors)
 
 
