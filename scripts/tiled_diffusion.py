@@ -13,6 +13,7 @@ if reason := capabilities.problem():
 else:
     from tile_host import arguments, options, ui, webui, xyz
     from tile_host.noise_inversion import InversionCache
+    from tile_host.running import Running
     from tile_host.session import INFOTEXT_KEY, TiledDiffusionSession
     from tile_utils.settings import TiledDiffusionSettings, from_dict, to_args
 
@@ -31,8 +32,9 @@ else:
         sorting_priority = 1.0
 
         def __init__(self) -> None:
-            self._session: TiledDiffusionSession | None = None
+            self._running: Running[TiledDiffusionSession] = Running()
             self._inversions = InversionCache()
+            self._last_seeds: dict[int, int] = {}  # of the regions (by index) in the last picture
 
         def title(self) -> str:
             return "Tiled Diffusion"
@@ -41,7 +43,9 @@ else:
             return scripts.AlwaysVisible
 
         def ui(self, is_img2img: bool) -> list[Any]:
-            panel = ui.TiledDiffusionPanel(self._tab, ui.max_regions(), self._inversions.clear)
+            panel = ui.TiledDiffusionPanel(
+                self._tab, ui.max_regions(), self._inversions.clear, self._last_seeds
+            )
             self.infotext_fields = panel.infotext_fields()
             self.paste_field_names = [INFOTEXT_KEY]
             return panel.components
@@ -56,35 +60,33 @@ else:
             return "i2i" if self.is_img2img else "t2i"
 
         def process(self, p: Any, *args: Any) -> None:
-            self._end()  # what an error of the host left behind
+            self._running.begin(p)
             p.extra_generation_params.pop(INFOTEXT_KEY, None)  # of an earlier run of the same object
             try:
                 settings = arguments.settings_of(TiledDiffusionSettings, p, args, self._tab)
                 if settings is None:
                     return
-                self._session = TiledDiffusionSession(settings, self._inversions)
-                self._session.begin(p, self.is_img2img)
+                session = TiledDiffusionSession(settings, self._inversions, self._last_seeds)
+                self._running.add(p, session)
+                session.begin(p, self.is_img2img)
             except Exception as error:
-                self._end()
+                self._running.end(p)
                 webui.fail_generation(p, ("init",), error)
 
         def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
-            if self._session is None:
+            session = self._running.of(p)
+            if session is None:
                 return
             try:
-                self._session.begin_pass(p, kwargs["x"], kwargs["noise"], kwargs["c"])
+                session.begin_pass(p, kwargs["x"], kwargs["noise"], kwargs["c"])
             except Exception as error:
-                self._end()
+                self._running.end(p)
                 webui.fail_generation(p.sampler, webui.SAMPLING, error)
 
         def post_sample(self, p: Any, ps: Any, *args: Any) -> None:
-            if self._session is not None:
-                self._session.end_pass()
+            session = self._running.of(p)
+            if session is not None:
+                session.end_batch(p)
 
         def postprocess(self, p: Any, processed: Any, *args: Any) -> None:
-            self._end()
-
-        def _end(self) -> None:
-            session, self._session = self._session, None
-            if session is not None:
-                session.close()
+            self._running.end(p)

@@ -12,6 +12,7 @@ if reason := capabilities.problem():
     logging.getLogger("Tiled VAE").error("%s", reason)
 else:
     from tile_host import arguments, options, ui, webui
+    from tile_host.running import Running
     from tile_host.vae import INFOTEXT_KEY, TiledVAESession
     from tile_utils.settings import TiledVAESettings, from_dict, to_args
 
@@ -21,9 +22,7 @@ else:
         sorting_priority = 2.0
 
         def __init__(self) -> None:
-            self._session: TiledVAESession | None = None
-            # here and not in `ui`, which the API calls again
-            script_callbacks.on_model_loaded(self._model_loaded)
+            self._running: Running[TiledVAESession] = Running()
 
         def title(self) -> str:
             return "Tiled VAE"
@@ -47,22 +46,18 @@ else:
             return "i2i" if self.is_img2img else "t2i"
 
         def process(self, p: Any, *args: Any) -> None:
-            self._end()  # what an error of the host left behind
+            self._running.begin(p)
             p.extra_generation_params.pop(INFOTEXT_KEY, None)  # of an earlier run of the same object
             try:
                 settings = arguments.settings_of(TiledVAESettings, p, args, self._tab)
                 if settings is None:
                     return
-                self._session = TiledVAESession(settings)
-                self._session.begin(p)
+                session = TiledVAESession(settings)
+                self._running.add(p, session)
+                session.begin(p)
             except Exception as error:
-                self._end()
+                self._running.end(p)
                 webui.fail_generation(p, ("init",), error)
 
         def postprocess(self, p: Any, processed: Any, *args: Any) -> None:
-            self._end()
-
-        def _end(self) -> None:
-            session, self._session = self._session, None
-            if session is not None:
-                session.close()
+            self._running.end(p)

@@ -252,7 +252,7 @@ def panel(webui):
     from tile_host import ui
 
     with gr.Blocks():
-        return ui.TiledDiffusionPanel("i2i", 1, lambda: None)
+        return ui.TiledDiffusionPanel("i2i", 1, lambda: None, {})
 
 
 def test_the_page_is_set_from_a_pasted_text_and_warned_once(panel, monkeypatch):

@@ -46,7 +46,7 @@ def test_the_page_starts_with_them(changed, tab, overlap):
     from tile_host import ui
 
     with gr.Blocks():
-        panel = ui.TiledDiffusionPanel(tab, 1, lambda: None)
+        panel = ui.TiledDiffusionPanel(tab, 1, lambda: None, {})
         vae = ui.TiledVAEPanel(tab)
     made = {component.elem_id: component.value for component in (*panel.components, *vae.components)}
     assert made[f"MD-{tab}-method"] == "MultiDiffusion"
@@ -55,6 +55,29 @@ def test_the_page_starts_with_them(changed, tab, overlap):
     assert made[f"MD-{tab}-latent-tile-overlap"] == overlap
     assert made[f"MDV-{tab}-decoder-tile-size"] == 80
     assert made[f"MDV-{tab}-encoder-tile-size"] == 512  # automatic, without a GPU
+
+
+@pytest.mark.parametrize("tab", ["t2i", "i2i"])
+def test_the_hosts_file_of_start_values_keeps_no_two_controls_of_one_label(webui, tab):
+    """It goes by label: Settings, Defaults, Apply would give the first region's values to all."""
+    from tile_host import ui
+
+    with gr.Blocks():
+        components = [
+            *ui.TiledDiffusionPanel(tab, 3, lambda: None, {}).components,
+            *ui.TiledVAEPanel(tab).components,
+        ]
+    kept = [made.label for made in components if not getattr(made, "do_not_save_to_config", False)]
+    assert len(kept) > 10
+    assert len(kept) == len(set(kept))
+
+
+def test_regions_of_a_page_that_was_reloaded_after_the_install(webui, monkeypatch):
+    """The host runs an extension's preload.py when it starts, not when it reloads its page."""
+    from tile_host import ui
+
+    monkeypatch.delattr(webui.shared.cmd_opts, "md_max_regions")
+    assert ui.max_regions() == 8
 
 
 def test_absent_arguments_start_with_them(changed, webui):

@@ -1,12 +1,13 @@
 """Beside other extensions: their calls of the model, their conditions, their patches that come and go in any order."""
 
+import contextlib
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from modules import script_callbacks, shared
+from modules import processing, script_callbacks, scripts, sd_models, shared
 from modules.sd_samplers_cfg_denoiser import CFGDenoiser
 from tile_host import webui as adapter
 from tile_utils import patching
@@ -136,6 +137,98 @@ def test_wrappers_of_one_method_leave_in_any_order(webui):
     assert closed == ["second", "first", "host", "second", "host"]
     second.__exit__(None, None, None)
     assert owner.close is host
+
+
+VAE = {"enabled": True, "encoder_tile_size": 256, "decoder_tile_size": 48}
+
+
+class Redraws(scripts.Script):
+    """As a face fixer: draws every picture once more with all scripts, in a hook of its generation."""
+
+    filename = "redraws.py"
+    args_from = args_to = 0
+
+    def __init__(self, webui):
+        self.webui, self.inner, self.fails = webui, None, False
+
+    def show(self, is_img2img):
+        return scripts.AlwaysVisible
+
+    def postprocess_image(self, p, pp, *args):
+        if p is self.inner:
+            return
+        self.inner = self.webui.prepare(TILED, VAE, width=512, height=512, steps=1)
+        if self.fails:
+            self.inner.sample = None
+        with contextlib.closing(self.inner):
+            processing.process_images(self.inner)
+
+
+@pytest.fixture
+def redraws(webui):
+    script = Redraws(webui)
+    runner = webui.scripts.scripts_txt2img
+    runner.alwayson_scripts.append(script)
+    runner.callback_map.clear()  # made anew only when the number of scripts changes
+    yield script
+    runner.alwayson_scripts.remove(script)
+    runner.callback_map.clear()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_generation_within_another_leaves_it_its_session(webui, redraws, tiled_calls, monkeypatch, fails):
+    shapes, model = [], webui.shared.sd_model
+    apply_model = model.apply_model
+
+    def watched(x, *args, **kwargs):
+        shapes.append(tuple(x.shape[-2:]))
+        return apply_model(x, *args, **kwargs)
+
+    monkeypatch.setattr(model, "apply_model", watched)
+    redraws.fails = fails
+    plain = vars(model.first_stage_model.decoder).copy()
+    processed = webui.draw(TILED, VAE, width=640, height=512, steps=1, n_iter=2)
+    assert set(shapes) == {(16, 16)}
+    assert tiled_calls == (["decoder"] * 2 if fails else ["decoder"] * 4)
+    assert all("Tiled VAE" in text and "Tiled Diffusion" in text for text in processed.infotexts)
+    assert vars(model.first_stage_model.decoder) == plain
+    assert "set_sd_model" not in vars(sd_models.model_data)
+
+
+def told(webui, caplog, **arguments):
+    """The warnings of a generation, which are below its pictures too."""
+    caplog.clear()
+    processed = webui.draw(TILED, steps=1, **arguments)
+    warnings = [record.message for record in caplog.records if record.name == "Tiled Diffusion"]
+    assert all(sentence in processed.comments for sentence in warnings)
+    return " ".join(warnings)
+
+
+def test_what_does_not_go_with_tiles_is_told(webui, caplog, monkeypatch):
+    caplog.set_level("WARNING", "Tiled Diffusion")
+    batches = {"n_iter": 2, "width": 192}
+    assert told(webui, caplog, **batches) == ""
+    assert told(webui, caplog, tiling=True, **batches).count("'Tiling' is on") == 1
+    always_on = webui.scripts.scripts_txt2img.alwayson_scripts
+    network = SimpleNamespace(control_params=[])
+    monkeypatch.setattr(always_on[0], "latest_network", network, raising=False)
+    assert told(webui, caplog) == ""
+    network.control_params.append("a hint")
+    assert told(webui, caplog, **batches).count("ControlNet is on") == 1
+    network.control_params.clear()
+    monkeypatch.setitem(webui.shared.opts.data, "hypertile_enable_unet", True)
+    assert "Hypertile is on" in told(webui, caplog)
+    assert told(webui, caplog, width=256, height=256) == ""  # as square as the tiles
+
+
+def test_a_script_that_draws_in_its_own_way_is_told(webui, caplog):
+    """As "img2img alternative test": no hook of ours is called before it samples."""
+    caplog.set_level("WARNING", "Tiled Diffusion")
+    p = webui.prepare(TILED, steps=1)
+    p.sample = lambda *args, **kwargs: torch.zeros(1, 4, 16, 32)
+    processed = webui.process(p)
+    assert "nothing was tiled" in caplog.text
+    assert "nothing was tiled" in processed.comments
 
 
 def test_what_another_extension_sets_on_the_model_reaches_the_model(webui, monkeypatch):

@@ -10,6 +10,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from modules import extra_networks, sd_samplers
 from modules.sd_samplers_cfg_denoiser import CFGDenoiser
@@ -39,7 +40,9 @@ def assert_like_the_host(
         settings(region), prompt=prompt, negative_prompt=negative, **{**arguments, "seed": 99}
     )
     whole = webui.draw(
-        prompt=joined or f"{prompt}, {own}", negative_prompt=f"{negative}, {own_negative}", **{**arguments, "seed": 7}
+        prompt=joined or f"{prompt}, {own}",
+        negative_prompt=f"{negative}, {own_negative}",
+        **{**arguments, "seed": 7},
     )
     assert np.abs(pixels(by_region) - pixels(whole)).max() <= 1
     assert pixels(whole).std() > 1
@@ -182,6 +185,69 @@ def test_seeds_are_recorded_for_each_batch(webui):
     assert seeds == [40, 41, 42, 43]
     last = pixels(webui.draw(settings({**WHOLE, "seed": 43}), seed=10, steps=1))
     assert np.abs(pixels(processed)[3] - last[0]).max() <= 1
+
+
+def test_the_pictures_seed_fixes_those_of_regions_without_one(webui, first_noise):
+    regions = settings({**WHOLE, "w": 0.5, "seed": -1}, {**WHOLE, "x": 0.5, "w": 0.5, "seed": -1})
+    for seed in (5, 5, 6):
+        webui.draw(regions, seed=seed, steps=1)
+    one, again, other = (noise[0] for noise in first_noise)
+    assert torch.equal(one, again)
+    assert not torch.equal(one[:, :, :16], other[:, :, :16])
+    assert not torch.equal(one[:, :, :16], one[:, :, 16:])
+
+
+def test_the_page_is_given_back_the_last_pictures_seeds(webui):
+    pages = webui.prepare(), webui.prepare(init_images=[Image.new("RGB", (256, 128))])
+    last, other = (p.scripts.script("Tiled Diffusion")._last_seeds for p in pages)
+    before = dict(other)
+    webui.draw(settings({**WHOLE, "seed": 40}, {**WHOLE, "seed": 60}), batch_size=2, n_iter=2, steps=1)
+    assert last == {0: 43, 1: 63}
+    assert other == before
+
+
+def test_the_noise_multiplier_reaches_regions(webui, first_noise):
+    """A region over all of the picture, with the picture's own seed, has the noise that the host gives it."""
+    arguments = {"init_images": [Image.new("RGB", (256, 128), "teal")], "initial_noise_multiplier": 0.5}
+    for regions in (None, settings({**WHOLE, "seed": 7})):
+        webui.draw(regions, steps=2, denoising_strength=0.5, **arguments)
+    host, ours = first_noise[0], first_noise[len(first_noise) // 2]
+    assert torch.allclose(host, ours, atol=1e-4)
+
+
+def test_comments_in_a_regions_prompt_are_left_out(webui, monkeypatch):
+    plain, commented = {**WHOLE, "prompt": "moon", "neg_prompt": "boat", "seed": 3}, {**WHOLE, "seed": 3}
+    commented |= {"prompt": "# a region AND\nmoon# or sun", "neg_prompt": "boat # what else?"}
+    drawn = [pixels(webui.draw(settings(region), steps=1)) for region in (plain, commented)]
+    assert np.array_equal(*drawn)
+    monkeypatch.setitem(webui.shared.opts.data, "enable_prompt_comments", False)
+    with pytest.raises(ValueError, match="holds AND"):
+        webui.draw(settings(commented), steps=1)
+
+
+def test_a_network_in_a_negative_prompt_is_text_as_in_the_hosts_own(webui):
+    assert_like_the_host(webui, own_negative="boat <lora:unknown:1>", steps=1)
+
+
+def test_regions_of_a_model_with_patches_have_whole_ones(webui, monkeypatch):
+    """As SD3: the host floors its own sizes, and an odd latent side does not fit the network."""
+    model, seen = webui.shared.sd_model, []
+    monkeypatch.setattr(
+        type(model), "fix_dimensions", lambda self, w, h: (w // 16 * 16, h // 16 * 16), raising=False
+    )
+    original = model.apply_model
+
+    def apply_model(x, *args, **kwargs):
+        seen.append(tuple(x.shape[-2:]))
+        return original(x, *args, **kwargs)
+
+    monkeypatch.setattr(model, "apply_model", apply_model)
+    odd = {**WHOLE, "x": 0.1, "w": 0.27, "h": 0.7}  # 3, 9 and 12 of 32x16 latent pixels
+    webui.draw(settings(odd), steps=1)
+    image = Image.new("RGB", (248, 136), "teal")
+    drawn = webui.draw(settings(odd), steps=2, denoising_strength=0.5, init_images=[image])
+    assert drawn.images[0].size == (240, 128)
+    assert {side % 2 for shape in seen for side in shape} == {0}
 
 
 def test_regions_of_the_hires_pass_are_told_its_size(webui, monkeypatch):

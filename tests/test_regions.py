@@ -108,6 +108,19 @@ def test_a_region_lies_inside_the_canvas_or_is_ignored(x, y, w, h, width, height
     assert box.x == int(x * width)
 
 
+@given(fractions, fractions, fractions, fractions, st.integers(1, 150), st.integers(1, 150))
+def test_a_region_of_a_model_with_patches_has_whole_ones(x, y, w, h, width, height):
+    """SD3 cuts the latent into patches of 2x2."""
+    box = region_box(x, y, w, h, 2 * width, 2 * height, multiple=2)
+    if box is None:
+        assert x == 1 or y == 1 or w == 0 or h == 0
+        return
+    assert {side % 2 for side in (box.x, box.y, box.w, box.h)} == {0}
+    assert box.x + box.w <= 2 * width
+    assert box.y + box.h <= 2 * height
+    assert 0 <= int(x * 2 * width) - box.x <= 1
+
+
 def test_the_feather_grows_with_the_square_of_the_distance():
     mask = feather_mask(20, 10, 0.8)
     assert mask[5, 0] == 0

@@ -75,6 +75,13 @@ def test_bad_settings_get_one_clear_sentence(values, sentence):
     assert sentence in str(caught.value)
 
 
+def test_an_emptied_seed_is_none_of_its_own():
+    args = s.to_args(TiledDiffusionSettings(), 1)
+    assert s.from_args(TiledDiffusionSettings, [*args[:-1], None]).regions[0].seed == -1
+    with pytest.raises(SettingsError, match="'Seed' is -2; allowed is -1 to 9223372036854775807"):
+        s.from_args(TiledDiffusionSettings, [*args[:-1], -2])
+
+
 def test_too_many_regions_or_arguments():
     settings = TiledDiffusionSettings(regions=(RegionSettings(),) * 9)
     with pytest.raises(SettingsError, match="9 regions were given; allowed are 8"):

@@ -1,14 +1,16 @@
 """Tiled VAE through the whole host: the same picture, and nothing left behind."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from modules import devices, processing, sd_models
+from modules import devices, processing, sd_models, sd_vae_approx
 from tile_host import vae as tile_host_vae
+from tile_utils.settings import TiledVAESettings
 
 VAE = {"enabled": True, "encoder_tile_size": 256, "decoder_tile_size": 48}
 SIZE = {"width": 640, "height": 512}  # 80x64 latent pixels, more than a tile of 48x48
@@ -84,6 +86,30 @@ def test_interrupted_while_decoding_gives_an_approximation(webui, monkeypatch, d
     assert (blocks == blocks[:, :1, :, :1]).all()  # one colour a latent pixel
     assert pixels(drawn).std() > 1
     assert_unpatched(webui)
+
+
+def test_a_checkpoint_whose_latent_has_a_format(webui, monkeypatch):
+    """SD3 has no scale factor, but a format with a shift."""
+    model = webui.shared.sd_model
+    scale = model.scale_factor
+    latent_format = SimpleNamespace(process_in=lambda z: z * scale)
+    monkeypatch.setattr(model, "latent_format", latent_format, raising=False)
+    with monkeypatch.context() as patch:
+        patch.delattr(model, "scale_factor")
+        session = tile_host_vae.TiledVAESession(TiledVAESettings(enabled=True))
+        p = webui.prepare()
+        session.begin(p)
+        z = torch.full((1, 4, 8, 8), 0.5)
+        patch.setattr(model.first_stage_model.decoder, "forward", interrupting)
+        picture = model.first_stage_model.decode(z)
+        patch.undo()
+        session.close()
+    assert torch.allclose(picture[..., 0, 0], sd_vae_approx.cheap_approximation(z * scale)[..., 0, 0])
+    assert_unpatched(webui)
+
+
+def interrupting(*args, **kwargs):
+    raise tile_host_vae.Interrupted
 
 
 def test_interrupted_while_encoding_draws_nothing(webui, monkeypatch):

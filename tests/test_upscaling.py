@@ -66,9 +66,23 @@ def test_the_input_is_upscaled_and_given_back(webui, init_images):
         ({"upscaler_name": "Nearest", "scale_factor": 1.5, "keep_input_size": False}, (288, 192)),
     ],
 )
-def test_the_canvas_has_the_size_of_the_input_or_the_sliders(webui, init_images, settings, size):
+def test_the_canvas_has_the_size_of_the_input_or_the_sliders(webui, init_images, settings, size, caplog):
+    caplog.set_level("INFO", "Tiled Diffusion")
     start(webui, TILED | settings, width=192, height=128)
     assert init_images[0][1] == size
+    told = f"'Keep input image size' is on: {size[0]}x{size[1]} is drawn, not the page's 192x128."
+    assert (told in caplog.text) == settings.get("keep_input_size", True)
+
+
+def test_what_only_masked_draws_has_the_pages_size(webui, init_images):
+    mask = Image.new("L", (128, 64))
+    mask.paste(255, (48, 16, 80, 48))
+    only_masked = {"mask": mask, "inpaint_full_res": True, "width": 192, "height": 128}
+    (drawn,) = start(webui, TILED, steps=1, **only_masked)[1]
+    assert init_images[-1][1] == (192, 128)
+    assert drawn.size == (128, 64)
+    start(webui, LANCZOS, steps=1, **only_masked)
+    assert init_images[-1][1] == (256, 128)
 
 
 def test_a_network_enlarges_and_both_halves_of_the_vae_are_tiled(

@@ -54,6 +54,29 @@ def counted(**options):
 
 
 @pytest.mark.parametrize("layout", ["ldm", "diffusers"])
+def test_seamless_pictures_are_decoded_as_a_whole(caplog):
+    """The host's 'Tiling' lets convolutions see the opposite border."""
+    vae = diffusers_vae()
+    for layer in vae.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.padding_mode = "circular"
+    z = input_for("Decoder", 24, 40)
+    expected = vae.decode(z).sample
+    with tiled_vae(vae, tile_size=16):
+        assert torch.equal(vae.decode(z).sample, expected)
+    assert "it runs as a whole" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["Decoder", "Encoder"])
+def test_levels_without_attention(kind):
+    """SD3's levels do not even have an empty list of it."""
+    net, x = network("ldm", kind), input_for(kind, 40, 24)
+    for level in getattr(net, "up", None) or net.down:
+        del level.attn
+    out = run(net, x, tile_size=16 if kind == "Decoder" else 128)
+    assert (out - net(x)).abs().max() <= 1e-4
+
+
 @pytest.mark.parametrize("kind", ["Decoder", "Encoder"])
 @pytest.mark.parametrize("size", [(64, 64), (65, 97), (200, 40), (40, 333)])
 def test_exact_equals_untiled(layout, kind, size):

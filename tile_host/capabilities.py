@@ -13,7 +13,7 @@ SHARED_NAMES = ("tile_methods", "tile_utils")
 """Package names that the original extension uses too."""
 
 SD_SIDE, SDXL_SIDE = 64, 128
-"""Latent sides of the pictures that Stable Diffusion 1.x and SDXL were trained on."""
+"""Latent sides of the pictures that Stable Diffusion 1.x, and SDXL and SD3, were trained on."""
 
 
 def problem() -> str | None:
@@ -70,4 +70,6 @@ def native_side() -> int | None:
     model = sd_models.model_data.sd_model
     if model is None:
         return None
-    return SDXL_SIDE if getattr(model, "is_sdxl", False) else getattr(model, "image_size", SD_SIDE)
+    if getattr(model, "is_sdxl", False) or getattr(model, "is_sd3", False):
+        return SDXL_SIDE
+    return getattr(model, "image_size", SD_SIDE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,16 @@ from tile_utils.settings import RegionSettings, SettingsError, region_label
 
 Row = Any
 """The text condition of one row: a tensor [tokens, channels], or a dict of tensors (SDXL)."""
+COMMENT = re.compile(r"#[^\n]*")
 _PLACE = "\0"  # of the main prompt among its styles
+
+
+def without_comments(region: RegionSettings) -> RegionSettings:
+    """Its prompts without `# ...`, if the host takes comments out of its own."""
+    if not shared.opts.enable_prompt_comments:
+        return region
+    prompt, negative = (COMMENT.sub("", text) for text in (region.prompt, region.neg_prompt))
+    return replace(region, prompt=prompt, neg_prompt=negative)
 
 
 def check_prompts(regions: Sequence[tuple[int, RegionSettings]]) -> None:
@@ -54,9 +63,10 @@ class RegionPrompts:
     def __init__(self, p: Any, regions: Sequence[RegionSettings]) -> None:
         self._p = p
         self._hires = bool(getattr(p, "is_hr_pass", False))
-        parsed = [extra_networks.parse_prompts([region.prompt, region.neg_prompt]) for region in regions]
-        self._texts = [texts for texts, _ in parsed]
-        self._mentions = [mentions or {} for _, mentions in parsed]
+        # Networks are mentioned in positive prompts, as the host has it.
+        parsed = [extra_networks.parse_prompt(region.prompt) for region in regions]
+        self._texts = [(text, region.neg_prompt) for (text, _), region in zip(parsed, regions)]
+        self._mentions = [mentions for _, mentions in parsed]
         self.networks = RegionNetworks(p, self._mentions)
         self._checkpoint: Any = None
         self._conds: dict[int, tuple[Any, Any]] = {}

@@ -10,35 +10,36 @@ from typing import Any
 from torch import Tensor
 from tqdm import tqdm
 
-from tile_host import pace, webui
+from tile_host import cautions, pace, webui
 from tile_host.canvas import Canvas, PlacedRegion
 from tile_host.noise_inversion import InversionCache, NoiseInversion
-from tile_host.prompts import check_prompts
+from tile_host.prompts import check_prompts, without_comments
 from tile_host.upscaling import prepared_input
 from tile_methods.fusing import Denoise
 from tile_methods.regions import add_noise
 from tile_utils import patching
-from tile_utils.geometry import Grid, make_grid, region_box
+from tile_utils.geometry import OPT_F, Box, Grid, make_grid, region_box
 from tile_utils.infotext import to_infotext
 from tile_utils.settings import RegionSettings, SettingsError, TiledDiffusionSettings
 
 logger = logging.getLogger("Tiled Diffusion")
 INFOTEXT_KEY = "Tiled Diffusion"
-OPT_F = 8
-"""Pixels of the image per latent pixel."""
-last_region_seeds: dict[int, int] = {}
-"""Seeds of the regions (by index) in the last picture, for the page's button that uses them again."""
 
 
 class TiledDiffusionSession:
     """Holds the patches of one generation; `close` undoes them in every case."""
 
-    def __init__(self, settings: TiledDiffusionSettings, inversions: InversionCache) -> None:
+    def __init__(
+        self, settings: TiledDiffusionSettings, inversions: InversionCache, last_seeds: dict[int, int]
+    ) -> None:
+        """`last_seeds` is told the seeds of the regions (by index) in the last picture."""
         self.settings = settings
         self._inversions = inversions
+        self._last_seeds = last_seeds
         self._inversion: NoiseInversion | None = None
         self._generation = ExitStack()  # the input and the image size
         self._pass = ExitStack()  # the denoiser of the current sampling pass
+        self._passes = 0  # begun for the current batch
         self._active: list[tuple[int, RegionSettings]] = []  # regions that are switched on
         self._seeds: dict[int, int] = {}  # of these, for the first picture
 
@@ -49,7 +50,8 @@ class TiledDiffusionSession:
             SettingsError: input or size cannot be drawn, or a region's prompt.
         """
         if self.settings.enable_bbox_control:
-            self._active = [(i, region) for i, region in enumerate(self.settings.regions) if region.enable]
+            regions = map(without_comments, self.settings.regions)
+            self._active = [(i, region) for i, region in enumerate(regions) if region.enable]
         check_prompts(self._active)
         if is_img2img:
             self._generation.enter_context(prepared_input(p, self.settings))
@@ -58,19 +60,20 @@ class TiledDiffusionSession:
                 self._generation.enter_context(self._inversion.sampler(p))
         elif self.settings.overwrite_size:
             self._overwrite_size(p)
-        self._seeds = {i: region.seed if region.seed >= 0 else webui.new_seed() for i, region in self._active}
-        last_region_seeds.update(self._seeds)
+        self._seeds = {
+            i: region.seed if region.seed >= 0 else webui.drawn_seed(p, i) for i, region in self._active
+        }
         # A dict of its own: an X/Y/Z plot's copies of `p` share theirs.
         p.extra_generation_params = {**p.extra_generation_params, INFOTEXT_KEY: self._infotext}
-        self._generation.enter_context(patching.closed_with(p, self.close))
 
     def _overwrite_size(self, p: Any) -> None:
         """Raises SettingsError for a size that no latent has."""
+        multiple = webui.size_multiple()
         for label, name in (("Image width", "width"), ("Image height", "height")):
             size = getattr(self.settings, f"image_{name}")
-            if size % OPT_F:
+            if size % multiple:
                 raise SettingsError(
-                    f"Tiled Diffusion: '{label}' is {size}; allowed are multiples of {OPT_F}."
+                    f"Tiled Diffusion: '{label}' is {size}; allowed are multiples of {multiple}."
                 )
             self._generation.enter_context(patching.attribute(p, name, size))
 
@@ -106,16 +109,20 @@ class TiledDiffusionSession:
         self._add_noise(p, regions, noise)
         if self._inversion is not None:
             self._inversion.replace(p, x, noise, conds, canvas)
+        self._passes += 1
         if not canvas.whole:
+            boxes = [*grid.boxes[:1], *(box for _, _, box in regions)]
+            for sentence in cautions.found(p, Box(0, 0, width, height), boxes):
+                cautions.tell(p, sentence)
             work = len(grid.boxes) * grid.tile_w * grid.tile_h * x.shape[0]
             self._hook(p.sampler.model_wrap_cfg, canvas, work)
         self._pass.enter_context(webui.followed(p.sampler, webui.SAMPLING, self.end_pass))
 
     def _regions_on(self, width: int, height: int) -> list[PlacedRegion]:
         """(index, settings, latent box) of the regions that are drawn on this canvas."""
-        placed = []
+        placed, multiple = [], webui.size_multiple() // OPT_F
         for index, region in self._active:
-            box = region_box(region.x, region.y, region.w, region.h, width, height)
+            box = region_box(region.x, region.y, region.w, region.h, width, height, multiple)
             if box is not None:
                 placed.append((index, region, box))
         return placed
@@ -125,12 +132,16 @@ class TiledDiffusionSession:
         if not placed:
             return
         first = p.iteration * p.batch_size
+        # img2img's; the host has applied it to its own noise.
+        scale = getattr(p, "initial_noise_multiplier", 1.0)
         for row in range(noise.shape[0]):
+            seeds = {index: self._seeds[index] + first + row for index, _, _ in placed}
             own = [
-                webui.seeded_noise(self._seeds[index] + first + row, (noise.shape[1], box.h, box.w), noise)
+                webui.seeded_noise(seeds[index], (noise.shape[1], box.h, box.w), noise) * scale
                 for index, _, box in placed
             ]
             add_noise(noise[row], [box for _, _, box in placed], own)
+            self._last_seeds.update(seeds)
 
     def _log(self, name: str, grid: Grid, canvas: Canvas, regions: int) -> None:
         height, width = grid.canvas
@@ -191,6 +202,13 @@ class TiledDiffusionSession:
     def end_pass(self) -> None:
         """Unhook the denoiser of the current pass, if one is hooked."""
         self._pass.close()
+
+    def end_batch(self, p: Any) -> None:
+        """After the sampling of a batch, all its passes."""
+        self.end_pass()
+        if not self._passes and not webui.interrupted():
+            cautions.tell(p, cautions.NOT_SAMPLED)
+        self._passes = 0
 
     def close(self) -> None:
         """Undo everything."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gradio as gr
@@ -18,6 +18,7 @@ from tile_host.ui_sizes import SizeAdvice
 from tile_host.upscaling import upscaler_names
 from tile_utils.infotext import from_page, limited, page_values, read_params, warning
 from tile_utils.settings import (
+    DEFAULT_MAX_REGIONS,
     TiledDiffusionSettings,
     TiledVAESettings,
     control_fields,
@@ -103,8 +104,11 @@ class TiledDiffusionPanel(Panel):
 
     settings = TiledDiffusionSettings
 
-    def __init__(self, tab: str, max_regions: int, drop_caches: Callable[[], None]) -> None:
-        self._drop_caches = drop_caches
+    def __init__(
+        self, tab: str, max_regions: int, drop_caches: Callable[[], None], last_seeds: Mapping[int, int]
+    ) -> None:
+        """`last_seeds`: of the regions (by index) in the tab's last picture."""
+        self._drop_caches, self._last_seeds = drop_caches, last_seeds
         super().__init__(tab, max_regions)
 
     def _fill(self) -> list[Any]:
@@ -118,7 +122,7 @@ class TiledDiffusionPanel(Panel):
             with gr.Row(variant="compact"):
                 self._add("enable_bbox_control")
                 self._add("draw_background")
-            regions = RegionControls(self.tab, self.max_regions)
+            regions = RegionControls(self.tab, self.max_regions, self._last_seeds)
         for name in self._specs:
             if name not in self._made:
                 self._add(name, visible=False)
@@ -196,5 +200,5 @@ class TiledVAEPanel(Panel):
 
 
 def max_regions() -> int:
-    """Regions offered in each tab: the command-line flag of `preload.py`."""
-    return shared.cmd_opts.md_max_regions
+    """Regions offered in each tab: the command-line flag of `preload.py`, which a reloaded page has not run yet."""
+    return int(getattr(shared.cmd_opts, "md_max_regions", DEFAULT_MAX_REGIONS))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
 
 from modules.ui_components import ToolButton
-from tile_host import region_files, session
+from tile_host import region_files
 from tile_host.ui_component import component
 from tile_utils.settings import (
     RegionSettings,
@@ -27,8 +28,8 @@ def _feather_shown(blend_mode: str) -> dict[str, Any]:
 class RegionControls:
     """Canvas and region fields of one tab; `components` are in argument order."""
 
-    def __init__(self, tab: str, max_regions: int) -> None:
-        self._tab = tab
+    def __init__(self, tab: str, max_regions: int, last_seeds: Mapping[int, int]) -> None:
+        self._tab, self._last_seeds = tab, last_seeds
         self._canvas()
         name, save, load = self._file_controls()
         self._regions = [self._region(index) for index in range(max_regions)]
@@ -72,6 +73,8 @@ class RegionControls:
 
         def add(name: str, **more: Any) -> Any:
             made[name] = component(RegionSettings, specs[name], self._tab, index=index + 1, **more)
+            # The host keeps start values by label, which all regions share.
+            made[name].do_not_save_to_config = True
             return made[name]
 
         with gr.Accordion(region_label(index), open=False, elem_id=f"{made_ids}-region"):
@@ -87,12 +90,14 @@ class RegionControls:
                         add(name)
             with gr.Row(variant="compact"):
                 seed = add("seed")
-                dice = ToolButton("🎲", elem_id=f"{made_ids}-random-seed", tooltip="A new seed every time")
+                dice = ToolButton(
+                    "🎲", elem_id=f"{made_ids}-random-seed", tooltip="A seed drawn from the picture's"
+                )
                 again = ToolButton("♻️", elem_id=f"{made_ids}-reuse-seed", tooltip="The last picture's seed")
         blend_mode.change(fn=_feather_shown, inputs=[blend_mode], outputs=[feather], show_progress=False)
         dice.click(fn=lambda: -1, inputs=[], outputs=[seed], show_progress=False)
         again.click(
-            fn=lambda: session.last_region_seeds.get(index, -1),
+            fn=lambda: self._last_seeds.get(index, -1),
             inputs=[],
             outputs=[seed],
             show_progress=False,

@@ -12,19 +12,17 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from modules import images, shared
+from tile_host import webui
 from tile_utils import patching
 from tile_utils.settings import SettingsError, TiledDiffusionSettings, control_fields, control_of
 
 logger = logging.getLogger("Tiled Diffusion")
 NO_UPSCALER = "None"
 MAX_SIDE = 16384
-MULTIPLE = 8
-"""Sides of the canvas are multiples of this, as the latent is an eighth of it."""
 MASKS = ("image_mask", "latent_mask")
 EXIF_ORIENTATION = 0x0112
-_SCALE = next(
-    control_of(spec) for spec in control_fields(TiledDiffusionSettings) if spec.name == "scale_factor"
-)
+_CONTROLS = {spec.name: control_of(spec) for spec in control_fields(TiledDiffusionSettings)}
+_SCALE, _KEEP = _CONTROLS["scale_factor"], _CONTROLS["keep_input_size"]
 
 
 def upscaler_names() -> list[str]:
@@ -38,7 +36,7 @@ def prepared_input(p: Any, settings: TiledDiffusionSettings) -> Iterator[None]:
     canvas' size; afterwards what it held before.
 
     The canvas has the (upscaled) input's size with `keep_input_size`, else `scale_factor` times the size that the
-    page or the client asked for.
+    page or the client asked for; without an upscaler that is also the size of what is drawn of "Only masked".
 
     Raises:
         SettingsError: there is no image, or an empty one; no such upscaler; a side would pass 16384 pixels.
@@ -46,12 +44,20 @@ def prepared_input(p: Any, settings: TiledDiffusionSettings) -> Iterator[None]:
     scale = 1.0 if settings.upscaler_name == NO_UPSCALER else settings.scale_factor
     upscaler = _upscaler(settings.upscaler_name)
     inputs = _inputs(p, scale)
-    wanted = inputs[0].size if settings.keep_input_size else (p.width, p.height)
-    _check_side(wanted, scale, "the input image" if settings.keep_input_size else "the size")
+    crops = upscaler is None and getattr(p, "image_mask", None) is not None and p.inpaint_full_res
+    keeps = settings.keep_input_size and not crops
+    wanted = inputs[0].size if keeps else (p.width, p.height)
+    _check_side(wanted, scale, "the input image" if keeps else "the size")
     if upscaler is not None:
         logger.info("Upscaling %dx%d by %g with %s.", *inputs[0].size, scale, upscaler.name)
         inputs = _upscaled(inputs, upscaler, scale)
-    canvas = inputs[0].size if settings.keep_input_size else tuple(int(side * scale) for side in wanted)
+    multiple = webui.size_multiple()
+    canvas = inputs[0].size if keeps else tuple(int(side * scale) for side in wanted)
+    width, height = (side // multiple * multiple for side in canvas)
+    if keeps and (width, height) != (p.width, p.height):
+        logger.info(
+            "'%s' is on: %dx%d is drawn, not the page's %dx%d.", _KEEP.label, width, height, p.width, p.height
+        )
     with ExitStack() as stack:
         stack.enter_context(patching.attribute(p, "init_images", inputs))
         for name in MASKS:
@@ -60,8 +66,8 @@ def prepared_input(p: Any, settings: TiledDiffusionSettings) -> Iterator[None]:
                 # a pixel of the mask becomes a block: what is kept stays kept to the pixel
                 larger = mask.resize(inputs[0].size, Image.Resampling.NEAREST)
                 stack.enter_context(patching.attribute(p, name, larger))
-        for name, side in zip(("width", "height"), canvas):
-            stack.enter_context(patching.attribute(p, name, side // MULTIPLE * MULTIPLE))
+        for name, side in (("width", width), ("height", height)):
+            stack.enter_context(patching.attribute(p, name, side))
         yield
 
 
@@ -88,9 +94,10 @@ def _check_side(size: tuple[int, int], scale: float, what: str) -> None:
     """Raises SettingsError for a canvas or image that is nothing, or too large."""
     width, height = size
     shown = f"{what} is {width}x{height} pixels"
-    if int(min(size) * scale) < MULTIPLE:
+    smallest = webui.size_multiple()
+    if int(min(size) * scale) < smallest:
         raise SettingsError(
-            f"Tiled Diffusion: {shown}; allowed are at least {MULTIPLE} a side after scaling."
+            f"Tiled Diffusion: {shown}; allowed are at least {smallest} a side after scaling."
         )
     if int(max(size) * scale) <= MAX_SIDE:
         return

@@ -16,8 +16,9 @@ from tqdm import tqdm
 from modules import devices, sd_models, sd_vae_approx, shared
 from tile_host import webui
 from tile_methods.vae_context import tiled_network
-from tile_methods.vae_executor import OPT_F, Interrupted
+from tile_methods.vae_executor import Interrupted
 from tile_utils import patching
+from tile_utils.geometry import OPT_F
 from tile_utils.infotext import to_infotext
 from tile_utils.settings import TiledVAESettings
 
@@ -37,7 +38,6 @@ class TiledVAESession:
         """Before the host encodes anything."""
         # A dict of its own: an X/Y/Z plot's copies of `p` share theirs.
         p.extra_generation_params = {**p.extra_generation_params, INFOTEXT_KEY: to_infotext(self.settings)}
-        self._generation.enter_context(patching.closed_with(p, self.close))
         self._generation.enter_context(_checkpoint_followed(self._attach))
         self._attach(p.sd_model)
 
@@ -65,7 +65,7 @@ class TiledVAESession:
                 )
             )
             enter(_prepared(net, watch, settings.vae_to_gpu))
-        enter(_interruptible(vae, model.scale_factor))
+        enter(_interruptible(model))
 
     def close(self) -> None:
         """Undo everything."""
@@ -150,12 +150,13 @@ def _lent_gpu(net: nn.Module, wanted: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _interruptible(vae: Any, scale_factor: float) -> Iterator[None]:
-    """Let interrupted work end in something the host can go on with."""
+def _interruptible(model: Any) -> Iterator[None]:
+    """Let interrupted work of a checkpoint's VAE end in something the host can go on with."""
+    vae = model.first_stage_model
 
     def approximate(decode: Callable[..., Any], z: Tensor, *args: Any, **kwargs: Any) -> Any:
         # The host's coefficients are float32, whatever the latent is.
-        colours = sd_vae_approx.cheap_approximation(z.float() * scale_factor)
+        colours = sd_vae_approx.cheap_approximation(_sampled(model, z.float()))
         return F.interpolate(colours.to(z), scale_factor=OPT_F, mode="nearest")
 
     def nothing(encode: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -168,6 +169,13 @@ def _interruptible(vae: Any, scale_factor: float) -> Iterator[None]:
         patching.wrapped(vae, "decode", partial(_or_else, approximate)),
     ):
         yield
+
+
+def _sampled(model: Any, z: Tensor) -> Tensor:
+    """The VAE's latent in the units of the sampler."""
+    latent_format = getattr(model, "latent_format", None)  # SD3
+    scaled: Tensor = z * model.scale_factor if latent_format is None else latent_format.process_in(z)
+    return scaled
 
 
 def _or_else(instead: Callable[..., Any], method: Callable[..., Any]) -> Callable[..., Any]:

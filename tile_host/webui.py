@@ -14,9 +14,13 @@ from torch import Tensor
 from modules import devices, rng, shared
 from modules.sd_samplers_common import InterruptedException
 from tile_utils import patching
+from tile_utils.geometry import OPT_F
 
 DenoiserCall = Callable[[Callable[..., Tensor], Tensor, Tensor, Any], Tensor]
 """`call(model, x, sigma, cond)`, which replaces `model(x, sigma, cond=cond)`"""
+SEEDS = 4294967294
+"""The host draws seeds below this."""
+MULTIPLES = [OPT_F * 2**power for power in range(8)]
 SAMPLING = ("sample", "sample_img2img")
 """The methods of the host's sampler that go through the steps of a pass."""
 
@@ -56,9 +60,14 @@ def hooked_denoiser(cfg_denoiser: Any, call: DenoiserCall) -> Iterator[None]:
         yield
 
 
+def interrupted() -> bool:
+    """Has the user asked to stop, or to go on with the next batch?"""
+    return bool(shared.state.interrupted or shared.state.skipped)
+
+
 def stop_if_interrupted() -> None:
     """Leave the sampler in the middle of a step when the user asked to; the host keeps the last latent."""
-    if shared.state.interrupted or shared.state.skipped:
+    if interrupted():
         raise InterruptedException
 
 
@@ -143,9 +152,17 @@ def noise_between(latent: Tensor, noisy: Tensor, sigma: Tensor) -> Tensor:
     return (noisy - (latent if add is None else add(latent, torch.zeros_like(latent), sigma))) / sigma
 
 
-def new_seed() -> int:
-    """A random seed, as the host draws them."""
-    return int(random.randrange(4294967294))
+def drawn_seed(p: Any, index: int) -> int:
+    """A seed for region `index`, drawn from the picture's: the page's seed fixes the whole picture."""
+    return random.Random(f"{p.all_seeds[0]}/{index}").randrange(SEEDS)
+
+
+def size_multiple() -> int:
+    """Pixels of which the checkpoint in use wants a picture's sides to be a multiple: 8, or more (SD3's patches)."""
+    fix = getattr(shared.sd_model, "fix_dimensions", None)
+    if fix is None:
+        return OPT_F
+    return next(multiple for multiple in MULTIPLES if tuple(fix(multiple, multiple)) == (multiple, multiple))
 
 
 def free_gpu() -> str:

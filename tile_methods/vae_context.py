@@ -9,9 +9,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tile_methods.vae_executor import OPT_F, Mode, Storage, run
+from tile_methods.vae_executor import Mode, Storage, run
 from tile_methods.vae_program import UnsupportedNetwork
 from tile_utils import patching
+from tile_utils.geometry import OPT_F
 
 logger = logging.getLogger("Tiled VAE")
 

@@ -15,6 +15,7 @@ from tile_methods.vae_fast import estimate, run_tiles, tile_boxes
 from tile_methods.vae_layers import redone
 from tile_methods.vae_program import DOWN, UP, Attend, Convolve, Task, compile_network, resize_of
 from tile_methods.vae_storage import DeviceStore, HostStore, Store, fits
+from tile_utils.geometry import OPT_F
 
 logger = logging.getLogger("Tiled VAE")
 
@@ -22,7 +23,6 @@ Mode = Literal["exact", "fast"]
 Storage = Literal["auto", "device", "host"]
 SMALLEST_TILE = 16
 """Latent pixels; out of memory below this is final."""
-OPT_F = 8
 BANDS_AT_WORK = 6
 """Bands' worth of memory that one convolution takes besides what waits: input, its activation, workspace, output."""
 EXACT_LEVELS = 2

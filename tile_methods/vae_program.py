@@ -86,12 +86,12 @@ def _ldm(net: Any) -> Iterator[Task]:
     if hasattr(net, "up"):
         yield from middle
         for level in reversed(net.up):
-            yield from _level(level.block, level.attn)
+            yield from _level(level.block, getattr(level, "attn", None))
             if hasattr(level, "upsample"):
                 yield Convolve(level.upsample.conv, resize=UP)
     else:
         for level in net.down:
-            yield from _level(level.block, level.attn)
+            yield from _level(level.block, getattr(level, "attn", None))
             if hasattr(level, "downsample"):
                 yield Convolve(level.downsample.conv, resize=DOWN)
         yield from middle
@@ -122,6 +122,8 @@ def _check(task: Task) -> None:
     if isinstance(task, Attend):
         return
     conv = task.conv
+    if conv.padding_mode != "zeros":
+        raise UnsupportedNetwork("its convolutions see the opposite border, as 'Tiling' wants it")
     stride, padding = ((2, 2), (0, 0)) if task.resize == DOWN else ((1, 1), (1, 1))
     plain = conv.kernel_size == (3, 3) and conv.dilation == (1, 1) and conv.groups == 1
     if not plain or conv.stride != stride or conv.padding != padding:

@@ -6,10 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import sqrt
 
-from tile_utils.geometry import MIN_STRIDE, Grid, make_grid, split_evenly
+from tile_utils.geometry import MIN_STRIDE, OPT_F, Grid, make_grid, split_evenly
 
-OPT_F = 8
-"""Pixels of the image per latent pixel."""
 STEP = 16
 """Tiles' sides are multiples of this many latent pixels."""
 SMALLEST_TILE, LARGEST_TILE = 32, 256

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TypeVar
 
+OPT_F = 8
+"""Pixels of the image per latent pixel."""
 MIN_STRIDE = 4
 """Smallest step from one tile to the next, in latent pixels; bounds the number of tiles."""
 
@@ -46,13 +48,23 @@ class Grid:
         return max(box.y + box.h for box in self.boxes), max(box.x + box.w for box in self.boxes)
 
 
-def region_box(x: float, y: float, w: float, h: float, width: int, height: int) -> Box | None:
+def region_box(
+    x: float, y: float, w: float, h: float, width: int, height: int, multiple: int = 1
+) -> Box | None:
     """The latent box of a region given in fractions of a canvas of `width` x `height` latent pixels.
 
-    Left and top round down, sizes round up, and the box is cut at the canvas' edges; None where nothing is left of it.
+    Left and top round down, sizes round up, both to a `multiple` (of the canvas' sides too), and the box is cut at the
+    canvas' edges; None where nothing is left of it.
     """
-    left, top = max(0, int(x * width)), max(0, int(y * height))
-    right, bottom = min(width, left + ceil(w * width)), min(height, top + ceil(h * height))
+
+    def down(position: float) -> int:
+        return max(0, int(position) // multiple * multiple)
+
+    def up(size: float) -> int:
+        return ceil(ceil(size) / multiple) * multiple
+
+    left, top = down(x * width), down(y * height)
+    right, bottom = min(width, left + up(w * width)), min(height, top + up(h * height))
     if left >= right or top >= bottom:
         return None
     return Box(left, top, right - left, bottom - top)

@@ -13,8 +13,8 @@ HELP: dict[type, dict[str, str]] = {
         ),
         "overwrite_size": "Draws the size below instead of the page's own, up to 16384 pixels a side.",
         "keep_input_size": (
-            "With an upscaler: the size is that of the picture times the factor; off: that of the page's sliders "
-            "times it."
+            "Draws the picture in its own size, with an upscaler times the factor; the page's size sliders and "
+            "'Resize by' are not used. Off: they are, times the factor."
         ),
         "image_width": "Width of the picture in pixels, while overwriting.",
         "image_height": "Height of the picture in pixels, while overwriting.",
@@ -54,7 +54,7 @@ HELP: dict[type, dict[str, str]] = {
         "blend_mode": "Background is averaged with the tiles around it; Foreground is laid over them.",
         "feather_ratio": "Width of a foreground region's soft edge, as a fraction of half its smaller side.",
         "seed": (
-            "The region's own noise: the same number gives the same noise; -1 draws a new one for each picture."
+            "The region's own noise: the same number gives the same noise; -1 draws a number from the picture's seed."
         ),
     },
     TiledVAESettings: {

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 _ABSENT = object()
 
 
@@ -48,7 +49,7 @@ def instance_class(instance: Any, **members: Any) -> Iterator[None]:
 class _Wrapper:
     """A method put before another one, on an instance; `below` only, once it has left."""
 
-    def __init__(self, owner: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    def __init__(self, owner: Any, name: str, make: Decorator) -> None:
         self.before = vars(owner).get(name, _ABSENT)
         self._below: Callable[..., Any] = getattr(owner, name)
         self._method = make(self._below)
@@ -59,7 +60,7 @@ class _Wrapper:
 
 
 @contextmanager
-def wrapped(owner: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Iterator[None]:
+def wrapped(owner: Any, name: str, make: Decorator) -> Iterator[None]:
     """Put `make(method)` in place of an instance's method, which it may call.
 
     Wrappers of one method may leave in any order: one that lies under another lets everything through, until those

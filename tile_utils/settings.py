@@ -40,7 +40,7 @@ class Control:
     def allowed(self) -> str:
         if self.choices:
             return " or ".join(repr(choice) for choice in self.choices)
-        return f"{self.minimum:g} to {self.maximum:g}"
+        return f"{self.minimum} to {self.maximum}"
 
 
 def _control(default: Any, label: str, elem_id: str, *number_range: float, **more: Any) -> Any:
@@ -174,6 +174,8 @@ def checked(spec: Field[Any], value: Any, where: str = "") -> Any:
     """
     control = control_of(spec)
     kind: Any = type(spec.default)
+    if value is None and spec.name == "seed":  # an emptied field; the host takes it so too
+        return spec.default
     name = f"{where}: '{control.label}'" if where else f"'{control.label}'"
     name, shown = name.replace(" {i}", ""), shortened(value)
     if kind is bool:

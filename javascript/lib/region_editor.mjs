@@ -10,6 +10,12 @@ const LARGE = `Larger than ${LARGE_SIDE} pixels a side: slow, and more than most
 
 const colourOf = (index) => `hsl(${(index * 137.5 + 210) % 360} 85% 50%)`;
 
+/** Index of the region that the next box is for: of those switched off rather one without a prompt; -1 if all are on. */
+export function unused(regions) {
+    const empty = regions.findIndex((region) => !region.enable && !region.prompt);
+    return empty < 0 ? regions.findIndex((region) => !region.enable) : empty;
+}
+
 function element(tag, className, parent) {
     const made = document.createElement(tag);
     made.className = className;
@@ -111,7 +117,7 @@ export class RegionEditor {
     begin(event) {
         if (event.button !== 0 || this.drag) return;
         const box = event.shiftKey ? null : event.target.closest('.md-region');
-        const index = box ? Number(box.dataset.index) : this.regions.findIndex((region) => !region.enable);
+        const index = box ? Number(box.dataset.index) : unused(this.regions);
         event.preventDefault(); // no picture is dragged, no text selected
         this.root.focus({ preventScroll: true });
         if (index < 0) {

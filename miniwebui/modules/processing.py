@@ -100,6 +100,8 @@ def _prepare(p: StableDiffusionProcessing) -> None:
         p.refiner_checkpoint_info = sd_models.get_closet_checkpoint_match(p.refiner_checkpoint)
         if p.refiner_checkpoint_info is None:
             raise ValueError(f"There is no checkpoint '{p.refiner_checkpoint}'.")
+    if hasattr(shared.sd_model, "fix_dimensions"):
+        p.width, p.height = shared.sd_model.fix_dimensions(p.width, p.height)
     p.sd_model_name = shared.sd_model.sd_checkpoint_info.name_for_extra
     p.sd_model_hash = shared.sd_model.sd_model_hash
     model_hijack.apply_circular(p.tiling)

@@ -34,7 +34,7 @@ DEFAULTS = {
     "save_txt": False, "multiple_tqdm": True,
     # models and prompts
     "sd_checkpoints_limit": 1, "enable_quantization": False,
-    "emphasis": "Original", "comma_padding_backtrack": 20,
+    "emphasis": "Original", "comma_padding_backtrack": 20, "enable_prompt_comments": True,
     "tiling": False, "hires_fix_refiner_pass": "second pass",
     "sd_vae": "Automatic", "auto_vae_precision": True, "auto_vae_precision_bfloat16": False,
     "sd_vae_encode_method": "Full", "sd_vae_decode_method": "Full", "upscaler_for_img2img": None,
