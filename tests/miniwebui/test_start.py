@@ -82,12 +82,3 @@ def test_without_a_page(fresh):
     assert fresh == [*PAGE, *API, *BEFORE_UI, "app_started"]
     assert "[Tiled Diffusion] Method" in plot_axes()
     assert "[Tiled VAE] Decoder" in plot_axes()
-
-
-def test_a_tab_follows_its_checkpoint_once(fresh):
-    """However often `ui` is called."""
-    from modules import script_callbacks
-
-    program.api_only()
-    registered = script_callbacks.callback_map["callbacks_model_loaded"]
-    assert sum(callback.script.endswith("tiled_vae.py") for callback in registered) == 2
