@@ -187,11 +187,11 @@ class KDiffusionSampler(sd_samplers_common.Sampler):
     def sample(self, p, x, conditioning, unconditional_conditioning, steps=None, image_conditioning=None):
         steps = steps or p.steps
         sigmas = self.get_sigmas(p, steps)
-        if opts.sgm_noise_multiplier:
+        start = sigmas[0]
+        if opts.sgm_noise_multiplier:  # as if the picture's own variance, 1, were there too
+            start = torch.sqrt(1.0 + start**2.0)
             p.extra_generation_params["SGM noise multiplier"] = True
-            x = x * torch.sqrt(1.0 + sigmas[0] ** 2.0)
-        else:
-            x = x * sigmas[0]
+        x = x * start
 
         self.last_latent = x
         candidates = {
