@@ -17,7 +17,7 @@ from miniwebui.training.latents import read_latents, tokenize
 from miniwebui.training.loop import Settings
 
 BATCH, MIN_SNR = 16, 5.0
-SHARES = {"scene": 0.36, "things": 0.4, "tall": 0.1, "close": 0.14}
+SHARES = {"scene": 0.3, "things": 0.38, "tall": 0.2, "close": 0.12}
 """How often a batch is made of each kind of canvas. A batch of tall ones holds half as many: a step costs the same."""
 DROPPED_CAPTIONS = 0.1
 WORDS_BAND = (500, 900)
