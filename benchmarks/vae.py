@@ -1,18 +1,20 @@
-"""Tiled VAE beside its peers: time, memory and error of decoding one latent.
+"""Tiled VAE beside its peers: time, memory and error of decoding a latent and of encoding a picture.
 
 .venv/bin/python benchmarks/vae.py [--only demo|sd] [--rounds 3] [--device cuda]     (from the repository's root)
 
-For two VAEs: the demo's, on the latent of a real picture (PSNR is meaningful), and one of Stable Diffusion 1.x's size
-(width 128, random weights; time and memory are). All ways run in turns in one process, so the ratios hold on a noisy
-machine; memory is taken in a process of its own for each: the peak of resident memory above what was there before, or
-on CUDA what was allocated.
+For two VAEs: the demo's, on a real picture (PSNR is meaningful), and one of Stable Diffusion 1.x's size (width 128,
+random weights; time and memory are). All ways run in turns in one process, so the ratios hold on a noisy machine;
+memory is taken in a process of its own for each: the peak of resident memory while it works above what was there
+before, or on CUDA what was allocated.
 
 - untiled: the network's own forward.
-- exact, fast: ours.
+- exact, fast, color fix: ours.
 - enable_tiling: diffusers' overlapping tiles, blended; every tile has statistics of its own.
 - padded tiles: tiles with 11 latent pixels around that are cut away; statistics of their own.
 - shrunk statistics: our fast mode with the statistics of the decoded latent, shrunk by nearest neighbour to one tile
   and standardised again.
+
+PSNR is over -1 ... 1 for pictures, over the range of the untiled result for latents.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -54,16 +57,23 @@ def mosaic(rows: int, cols: int) -> Tensor:
     return picture.permute(2, 0, 1)[None].float() / 127.5 - 1
 
 
-@torch.no_grad()
-def demo() -> tuple[AutoencoderKL, Tensor]:
-    """The demo's VAE and the latent of a picture of 1024x768."""
-    vae = load_checkpoint(DEMO).vae
-    return vae, vae.encode(mosaic(3, 4)).latent_dist.mode()
+class Subject(NamedTuple):
+    """A VAE, and what it decodes and encodes."""
+
+    vae: AutoencoderKL
+    latent: Tensor
+    picture: Tensor
 
 
 @torch.no_grad()
-def sd() -> tuple[AutoencoderKL, Tensor]:
-    """A VAE of Stable Diffusion 1.x's layout and size, and a latent of 384x384 pixels."""
+def demo() -> Subject:
+    """The demo's VAE, a picture of 1024x768 and its latent."""
+    vae, picture = load_checkpoint(DEMO).vae, mosaic(3, 4)
+    return Subject(vae, vae.encode(picture).latent_dist.mode(), picture)
+
+
+def sd() -> Subject:
+    """A VAE of Stable Diffusion 1.x's layout and size, for 384x384 pixels."""
     torch.manual_seed(0)
     vae = AutoencoderKL(
         block_out_channels=(128, 256, 512, 512),
@@ -73,23 +83,43 @@ def sd() -> tuple[AutoencoderKL, Tensor]:
         latent_channels=4,
         norm_num_groups=32,
     )
-    return vae.eval(), torch.randn(1, 4, 48, 48)
+    return Subject(vae.eval(), torch.randn(1, 4, 48, 48), torch.randn(1, 3, 384, 384))
 
 
-def ours(mode: str) -> Callable[[AutoencoderKL, Tensor], Tensor]:
+def decoding(mode: str) -> Callable[[AutoencoderKL, Tensor], Tensor]:
     return lambda vae, z: vae_executor.run(vae.decoder, vae.post_quant_conv(z), tile_size=TILE, mode=mode)
+
+
+def encoding(**options: Any) -> Callable[[AutoencoderKL, Tensor], Tensor]:
+    return lambda vae, x: mean_of(
+        vae.quant_conv(vae_executor.run(vae.encoder, x, tile_size=TILE * 8, **options))
+    )
+
+
+def mean_of(code: Tensor) -> Tensor:
+    """The latent in what an encoder gives: means beside variances."""
+    return code.chunk(2, 1)[0]
 
 
 def untiled(vae: AutoencoderKL, z: Tensor) -> Tensor:
     return vae.decode(z).sample
 
 
-def enable_tiling(vae: AutoencoderKL, z: Tensor) -> Tensor:
-    vae.enable_tiling()
-    vae.tile_latent_min_size, vae.tile_sample_min_size = TILE, TILE * 8
-    out = vae.decode(z).sample
-    vae.disable_tiling()
-    return out
+def encoded(vae: AutoencoderKL, x: Tensor) -> Tensor:
+    return vae.encode(x).latent_dist.mode()
+
+
+def with_enable_tiling(
+    call: Callable[[AutoencoderKL, Tensor], Tensor],
+) -> Callable[[AutoencoderKL, Tensor], Tensor]:
+    def tiled(vae: AutoencoderKL, x: Tensor) -> Tensor:
+        vae.enable_tiling()
+        vae.tile_latent_min_size, vae.tile_sample_min_size = TILE, TILE * 8
+        out = call(vae, x)
+        vae.disable_tiling()
+        return out
+
+    return tiled
 
 
 def padded_tiles(vae: AutoencoderKL, z: Tensor) -> Tensor:
@@ -114,15 +144,16 @@ def norms_of_shrunk(vae: AutoencoderKL, z: Tensor) -> dict[int, Affine]:
     dims = (2, 3)
     small = (small - small.mean(dims, True)) / small.std(dims, keepdim=True)
     x, aside, norms = small * z.std(dims, keepdim=True) + z.mean(dims, True), None, {}
+    guard = vae_layers.Guard()
     for task in compile_network(vae.decoder):
         norm = None
         if task.norm is not None:
             norm = norms[id(task.norm)] = affine(task.norm, pool([measure(x, task.norm.num_groups)]))
         if not hasattr(task, "conv"):
-            x = vae_layers.attend(task, x, norm)
+            x = vae_layers.attend(task, x, norm, guard)
             continue
-        aside = vae_layers.shortcut(task, x) if task.opens else aside
-        x = vae_layers.whole(task, x, aside if task.closes else None, norm)
+        aside = vae_layers.shortcut(task, x, guard) if task.opens else aside
+        x = vae_layers.whole(task, x, aside if task.closes else None, norm, guard)
     return norms
 
 
@@ -130,36 +161,54 @@ def shrunk_statistics(vae: AutoencoderKL, z: Tensor) -> Tensor:
     z = vae.post_quant_conv(z)
     norms = norms_of_shrunk(vae, z)
     sampled = vae_executor.estimate
-    vae_executor.estimate = lambda tasks, x: [norms.get(id(task.norm)) for task in tasks]
+    vae_executor.estimate = lambda tasks, *_: [norms.get(id(task.norm)) for task in tasks]
     try:
         return vae_executor.run(vae.decoder, z, tile_size=TILE, mode="fast")
     finally:
         vae_executor.estimate = sampled
 
 
-WAYS: dict[str, Callable[[AutoencoderKL, Tensor], Tensor]] = {
-    "untiled": untiled,
-    "exact": ours("exact"),
-    "fast": ours("fast"),
-    "enable_tiling": enable_tiling,
-    "padded tiles": padded_tiles,
-    "shrunk statistics": shrunk_statistics,
+WAYS: dict[str, dict[str, Callable[[AutoencoderKL, Tensor], Tensor]]] = {
+    "decode": {
+        "untiled": untiled,
+        "exact": decoding("exact"),
+        "fast": decoding("fast"),
+        "enable_tiling": with_enable_tiling(untiled),
+        "padded tiles": padded_tiles,
+        "shrunk statistics": shrunk_statistics,
+    },
+    "encode": {
+        "untiled": encoded,
+        "exact": encoding(),
+        "fast": encoding(mode="fast"),
+        "fast, color fix": encoding(mode="fast", color_fix=True),
+        "enable_tiling": with_enable_tiling(encoded),
+    },
 }
+WARM_UP = {"decode": 8, "encode": 64}
+"""Side of the corner that is worked off first."""
+
+
+def given(kind: str, action: str, device: str) -> tuple[AutoencoderKL, Tensor]:
+    """The VAE, and what is decoded or encoded."""
+    subject = MAKERS[kind]()
+    return subject.vae.to(device), (subject.latent if action == "decode" else subject.picture).to(device)
 
 
 @torch.no_grad()
-def peak_memory(kind: str, way: str, device: str, answer: multiprocessing.Queue) -> None:
-    """In a process of its own: MiB that one decoding takes."""
-    vae, z = (part.to(device) for part in MAKERS[kind]())
-    WAYS["untiled"](vae, z[..., :8, :8])
+def peak_memory(kind: str, action: str, way: str, device: str, answer: multiprocessing.Queue) -> None:
+    """In a process of its own: MiB that one decoding or encoding takes."""
+    vae, x = given(kind, action, device)
+    WAYS[action]["untiled"](vae, x[..., : WARM_UP[action], : WARM_UP[action]])
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-        WAYS[way](vae, z)
+        WAYS[action][way](vae, x)
         answer.put((torch.cuda.max_memory_allocated() - before) / 2**20)
         return
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak of the set-up
     before = resident("VmRSS")
-    WAYS[way](vae, z)
+    WAYS[action][way](vae, x)
     answer.put((resident("VmHWM") - before) / 1024)
 
 
@@ -172,10 +221,10 @@ def resident(field: str) -> int:
 MAKERS = {"demo": demo, "sd": sd}
 
 
-def measured_memory(kind: str, way: str, device: str) -> float:
+def measured_memory(kind: str, action: str, way: str, device: str) -> float:
     context = multiprocessing.get_context("spawn")
     answer = context.Queue()
-    process = context.Process(target=peak_memory, args=(kind, way, device, answer))
+    process = context.Process(target=peak_memory, args=(kind, action, way, device, answer))
     process.start()
     value = answer.get()
     process.join()
@@ -183,25 +232,28 @@ def measured_memory(kind: str, way: str, device: str) -> float:
 
 
 @torch.no_grad()
-def compare(kind: str, rounds: int, device: str) -> None:
-    vae, z = (part.to(device) for part in MAKERS[kind]())
-    for run in WAYS.values():
-        run(vae, z[..., :8, :8])  # warm up
-    times: dict[str, list[float]] = {way: [] for way in WAYS}
+def compare(kind: str, action: str, rounds: int, device: str) -> None:
+    (vae, x), ways = given(kind, action, device), WAYS[action]
+    for run in ways.values():
+        run(vae, x[..., : WARM_UP[action], : WARM_UP[action]])
+    times: dict[str, list[float]] = {way: [] for way in ways}
     results = {}
     for _ in range(rounds):
-        for way, run in WAYS.items():
+        for way, run in ways.items():
             start = time.perf_counter()
-            results[way] = run(vae, z).clamp(-1, 1).cpu()
+            results[way] = run(vae, x).cpu()
             times[way].append(time.perf_counter() - start)
+    if action == "decode":
+        results = {way: result.clamp(-1, 1) for way, result in results.items()}
     reference = results["untiled"]
-    print(f"\n{kind}: latent {z.shape[-1]}x{z.shape[-2]}, tile {TILE}, {device}, {rounds} rounds")
+    span = 2.0 if action == "decode" else float(reference.max() - reference.min())
+    print(f"\n{kind}, {action}: {x.shape[-1]}x{x.shape[-2]}, tile {TILE} (latent), {device}, {rounds} rounds")
     print(f"{'':18} {'time':>6} {'memory':>9} {'max error':>10} {'mean error':>11} {'PSNR':>6}")
-    for way in WAYS:
+    for way in ways:
         ratio = statistics.median(a / b for a, b in zip(times[way], times["untiled"]))
         error = (results[way] - reference).abs()
-        psnr = -10 * float((error / 2).square().mean().clamp_min(1e-20).log10())
-        memory = measured_memory(kind, way, device)
+        psnr = -10 * float((error / span).square().mean().clamp_min(1e-20).log10())
+        memory = measured_memory(kind, action, way, device)
         print(
             f"{way:18} {ratio:6.2f} {memory:5.0f} MiB {error.max():10.2e} {error.mean():11.2e} {psnr:6.1f}",
             flush=True,
@@ -217,7 +269,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     for kind in [options.only] if options.only else MAKERS:
-        compare(kind, options.rounds, options.device)
+        for action in WAYS:
+            compare(kind, action, options.rounds, options.device)
 
 
 if __name__ == "__main__":

@@ -10,12 +10,12 @@ from diffusers import AutoencoderKL
 from torch import nn
 
 from tests import ldm_vae
-from tile_methods import vae_executor, vae_fast, vae_layers
+from tile_methods import vae_executor, vae_fast, vae_layers, vae_storage
 from tile_methods.vae_context import tiled_vae
 from tile_methods.vae_exact import ExactWorker
 from tile_methods.vae_executor import Interrupted, run
 from tile_methods.vae_program import UP, UnsupportedNetwork, compile_network
-from tile_methods.vae_storage import DeviceStore
+from tile_methods.vae_storage import DeviceStore, HostStore, free_memory
 from tile_utils.group_norm import affine, measure, pool
 
 
@@ -133,6 +133,46 @@ def test_half_precision_that_overflows_is_redone(mode, caplog):
     assert len(caplog.records) == 1
 
 
+FAST = {"mode": "fast"}
+COLOR_FIX = {"mode": "fast", "color_fix": True}
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("Decoder", {}), ("Decoder", FAST), ("Encoder", {}), ("Encoder", FAST), ("Encoder", COLOR_FIX)],
+)
+@pytest.mark.parametrize("overflowing", ["upper", "lower"])
+def test_bands_of_both_types_meet(kind, options, overflowing):
+    """Half of the picture overflows; attention, and what fast tiles read, need all of it in one tensor."""
+    net, x = network("ldm", kind), input_for(kind, 24, 24)
+    half = x[..., : x.shape[-2] // 2, :] if overflowing == "upper" else x[..., x.shape[-2] // 2 :, :]
+    x *= 1e-3
+    half *= 1e3
+    net.conv_in.weight *= 2e5
+    expected = net(x)
+    net.half()
+    tile_size = 4 if options else 2  # so small that the latent's size is several bands too
+    out = run(net, x, tile_size=tile_size if kind == "Decoder" else tile_size * 8, **options)
+    assert out.dtype == torch.float16
+    assert (out.float() - expected).square().mean().sqrt() <= (0.3 if options else 0.02) * expected.std()
+
+
+def test_only_the_run_that_overflowed_says_so(caplog):
+    calm, x = network("diffusers", "Decoder"), input_for("Decoder", 24, 24)
+    wild = network("ldm", "Decoder")
+    wild.conv_in.weight *= 1e6
+    wild.half()
+    inside = []
+
+    def progress(done, total):
+        if done == 1:
+            inside.append(run(wild, x, tile_size=12))
+
+    run(calm, x, tile_size=12, progress=progress)
+    assert len(inside) == 1
+    assert len(caplog.records) == 1
+
+
 @pytest.mark.parametrize("kind", ["Decoder", "Encoder"])
 def test_seamless_convolutions_wrap_around(kind):
     net = network("ldm", kind)
@@ -152,17 +192,17 @@ def test_a_fast_tile_with_the_true_statistics_has_no_seam(kind):
     tasks = tasks[ends[0] :] if kind == "Decoder" else tasks[: ends[-1] + 1]
     assert kind == "Encoder" or tasks[0].resize == UP
     x = torch.randn(1, tasks[0].conv.in_channels, 73, 90)
-    norms, aside, whole = [], None, x
+    norms, aside, whole, guard = [], None, x, vae_layers.Guard()
     for task in tasks:
         norm = affine(task.norm, pool([measure(whole, task.norm.num_groups)])) if task.norm else None
         norms.append(norm)
-        aside = vae_layers.shortcut(task, whole) if task.opens else aside
-        whole = vae_layers.whole(task, whole, aside if task.closes else None, norm)
-    tiles = []
-    out = vae_fast.run_tiles(tasks, norms, x, 24, x.device, lambda: tiles.append(1))
+        aside = vae_layers.shortcut(task, whole, guard) if task.opens else aside
+        whole = vae_layers.whole(task, whole, aside if task.closes else None, norm, guard)
+    done = []
+    out = vae_fast.run_tiles(tasks, norms, x, 24, x.device, lambda: done.append(1), guard)
     assert out.shape == whole.shape
     assert (out - whole).abs().max() <= 1e-4
-    assert len(tiles) == 4 * 4
+    assert len(done) == 4 * 4 * len(tasks)
 
 
 @pytest.mark.parametrize("kind", ["Decoder", "Encoder"])
@@ -184,17 +224,81 @@ def test_color_fix_is_nearer_than_fast():
     assert errors[1] < errors[0]
 
 
-def test_interruption_stops_within_one_band():
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("Decoder", {}), ("Decoder", FAST), ("Encoder", {}), ("Encoder", FAST), ("Encoder", COLOR_FIX)],
+)
+@pytest.mark.parametrize("images", [1, 2])
+def test_the_total_of_the_progress_is_known_from_the_start_and_reached(kind, options, images):
+    net, x = network("diffusers", kind), input_for(kind, 40, 56).repeat(images, 1, 1, 1)
+    options, seen = counted(tile_size=16 if kind == "Decoder" else 128, **options)
+    run(net, x, **options)
+    assert len({total for _, total in seen}) == 1
+    assert [done for done, _ in seen] == list(range(1, seen[0][1] + 1))
+
+
+def test_a_batch_is_worked_off_in_as_many_bands_as_one_picture():
+    net, x = network("diffusers", "Decoder"), input_for("Decoder", 40, 40)
+    one, two = counted(tile_size=16), counted(tile_size=16)
+    run(net, x, **one[0])
+    run(net, x.repeat(2, 1, 1, 1), **two[0])
+    assert one[1] == two[1]
+
+
+@pytest.mark.parametrize("size", [(1, 3000), (3000, 1), (700, 700), (100, 3000), (30, 20)])
+def test_the_sample_is_no_larger_than_promised(size):
+    assert 1 <= len(vae_fast.sample_boxes(*size, 7)) <= vae_fast.MOST_CROPS
+
+
+def test_the_sample_is_worked_off_in_parts_of_a_tile(monkeypatch):
+    net, x = network("diffusers", "Decoder"), input_for("Decoder", 200, 200)
+    inner, seen, asked = vae_layers.inner, [], []
+
+    def watched(task, crops, *args):
+        seen.append(crops.shape)
+        return inner(task, crops, *args)
+
+    def interrupted():
+        asked.append(len(seen))
+        return len(seen) == 3
+
+    monkeypatch.setattr(vae_layers, "inner", watched)
+    with pytest.raises(Interrupted):
+        run(net, x, tile_size=24, mode="fast", interrupted=interrupted)
+    assert asked[-3:] == [1, 2, 3]
+    first = seen[0]
+    assert 1 < first[0] < vae_fast.MOST_CROPS
+    margin = (first[-1] - vae_fast.CROP) // 2
+    assert first[0] * first[-1] * first[-2] <= (2 * 24 + 2 * margin) ** 2  # upsampled once
+
+
+@pytest.mark.parametrize(("mode", "asked_for"), [("exact", 5), ("fast", 5), ("fast", 70)])
+def test_interruption_stops_within_one_band(mode, asked_for):
     net, x = network("diffusers", "Decoder"), input_for("Decoder", 32, 32)
     asked = []
 
     def interrupted():
         asked.append(1)
-        return len(asked) == 5
+        return len(asked) == asked_for
 
     with pytest.raises(Interrupted):
-        run(net, x, tile_size=8, interrupted=interrupted)
-    assert len(asked) == 5
+        run(net, x, tile_size=8, mode=mode, interrupted=interrupted)
+    assert len(asked) == asked_for
+
+
+def test_interruption_with_the_oldest_torch_of_the_host(monkeypatch):
+    """torch 2.1 lacks `OutOfMemoryError`, and knows no autocast for a Mac's GPU or for DirectML."""
+    net, x = network("diffusers", "Decoder"), input_for("Decoder", 32, 32)
+    expected = net(x)
+
+    def autocast(kind, **options):
+        raise RuntimeError(f"User specified an unsupported autocast device_type '{kind}'")
+
+    monkeypatch.delattr(torch, "OutOfMemoryError")
+    monkeypatch.setattr(torch, "autocast", autocast)
+    assert (run(net, x, tile_size=16) - expected).abs().max() <= 1e-4
+    with pytest.raises(Interrupted):
+        run(net, x, tile_size=16, interrupted=lambda: True)
 
 
 def test_out_of_memory_halves_the_tile_and_says_what_worked(monkeypatch, caplog):
@@ -203,22 +307,50 @@ def test_out_of_memory_halves_the_tile_and_says_what_worked(monkeypatch, caplog)
 
     def limited(self, *args):
         if self.band_values > most:
-            raise torch.OutOfMemoryError("no memory for such a band")
+            raise vae_executor.OUT_OF_MEMORY("no memory for such a band")
         return worker_run(self, *args)
 
     monkeypatch.setattr(vae_executor.ExactWorker, "run", limited)
     assert (run(net, x, tile_size=64) - net(x)).abs().max() <= 1e-4
     assert "Out of memory with tile size 64; 16 worked." in caplog.text
     most = 0
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(vae_executor.OUT_OF_MEMORY):
         run(net, x, tile_size=64)
 
 
-def test_what_fits_nowhere_is_done_fast(monkeypatch, caplog):
+@pytest.mark.parametrize("storage", ["auto", "host"])
+def test_what_fits_nowhere_is_done_fast(monkeypatch, caplog, storage):
     net, x = network("diffusers", "Decoder"), input_for("Decoder", 40, 40)
     monkeypatch.setattr(vae_executor, "fits", lambda size, device: False)
-    assert run(net, x, tile_size=16).shape == (1, 3, 320, 320)
+    assert run(net, x, tile_size=16, storage=storage).shape == (1, 3, 320, 320)
     assert "too large for exact mode" in caplog.text
+
+
+def test_the_fast_encoder_plans_for_the_small_maps_that_are_exact(monkeypatch):
+    net, x = network("diffusers", "Encoder"), input_for("Encoder", 80, 80)
+    planned = []
+    monkeypatch.setattr(vae_executor, "fits", lambda size, device: planned.append(size) or True)
+    run(net, x, tile_size=128, mode="fast")
+    band = 128 * 128 * 32 * 4
+    quarter = (x.shape[-2] // 4) * (x.shape[-1] // 4) * 64 * 4  # where the exact part begins
+    assert planned[0] <= vae_executor.BANDS_AT_WORK * band + 2 * quarter
+
+
+def test_free_memory_counts_what_the_system_can_take_from_its_caches(monkeypatch, tmp_path):
+    told = tmp_path / "meminfo"
+    told.write_text("MemTotal: 99 kB\nMemFree:  10 kB\nMemAvailable:   70 kB\n")
+    monkeypatch.setattr(vae_storage, "MEMINFO", told)
+    assert free_memory(torch.device("cpu")) == 70 * 1024
+    told.unlink()
+    pages = {"SC_AVPHYS_PAGES": 3, "SC_PAGE_SIZE": 4096}
+    monkeypatch.setattr(vae_storage.os, "sysconf", pages.get)
+    assert free_memory(torch.device("cpu")) == 3 * 4096
+
+
+def test_pinned_memory_is_counted_as_torch_hands_it_out():
+    sizes = [HostStore.block_size(size, torch.device("cuda")) for size in (1, 4096, 4097)]
+    assert sizes == [1, 4096, 8192]
+    assert HostStore.block_size(4097, torch.device("mps")) == 4097
 
 
 def test_the_context_tiles_both_ways_and_leaves_nothing(caplog):
@@ -237,6 +369,17 @@ def test_the_context_tiles_both_ways_and_leaves_nothing(caplog):
         raise KeyError
     assert "forward" not in vars(vae.encoder)
     assert "forward" not in vars(vae.decoder)
+
+
+def test_what_tiles_know_nothing_of_is_left_to_the_network(monkeypatch, caplog):
+    vae, given = diffusers_vae(), []
+    monkeypatch.setattr(
+        vae.decoder, "forward", lambda sample, latent_embeds=None: given.append(latent_embeds)
+    )
+    with tiled_vae(vae, tile_size=4):
+        vae.decoder(torch.randn(1, 4, 8, 8), latent_embeds=torch.ones(1))
+    assert given == [torch.ones(1)]
+    assert "runs as a whole" in caplog.text
 
 
 def test_an_unknown_network_runs_as_a_whole(caplog):
@@ -273,11 +416,37 @@ def test_what_waits_is_no_more_than_the_largest_feature_map(kind):
     net = getattr(ldm_vae, kind)((16, 32, 64, 64)).eval().requires_grad_(False)
     x = torch.randn(1, 4, 64, 48) if kind == "Decoder" else torch.randn(1, 3, 512, 384)
     store = CountingStore()
-    worker = ExactWorker(store, band_values=16 * 512 * 384 // 32, tick=lambda: None)
+    worker = ExactWorker(store, band_values=16 * 512 * 384 // 32, tick=lambda: None, guard=vae_layers.Guard())
     out = worker.run(compile_network(net), x).take_whole(x.device)
     assert (out - net(x)).abs().max() <= 1e-4
     assert store.most <= 1.1 * 32 * 512 * 384 * 4
     assert store.most >= 0.9 * 32 * 512 * 384 * 4
+
+
+class Transfers(HostStore):
+    """Notes what is brought back from the host, and how many reads there are."""
+
+    def __init__(self):
+        super().__init__(torch.device("cpu"))
+        self.brought = self.reads = 0
+
+    def prefetch(self, kept, rows):
+        self.reads += 1
+        return super().prefetch(kept, rows)
+
+    def _to_device(self, rows):
+        self.brought += 1
+        return super()._to_device(rows)
+
+
+@pytest.mark.parametrize("kind", ["Decoder", "Encoder"])
+def test_the_last_band_of_a_task_is_not_brought_back_for_the_next(kind):
+    net, x = network("ldm", kind), input_for(kind, 32, 32)
+    tasks, store = compile_network(net), Transfers()
+    worker = ExactWorker(store, 64 * 64 * 32, tick=lambda: None, guard=vae_layers.Guard())
+    assert (worker.run(tasks, x).take_whole(x.device) - net(x)).abs().max() <= 1e-4
+    assert store.brought > 0
+    assert store.reads - store.brought >= len(tasks)
 
 
 @pytest.mark.parametrize(

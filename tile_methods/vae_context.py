@@ -19,7 +19,9 @@ logger = logging.getLogger("Tiled VAE")
 
 @contextmanager
 def tiled_network(net: nn.Module, tile_size: int, **options: Any) -> Iterator[None]:
-    """Let one encoder or decoder run tiled.
+    """Let one encoder or decoder run tiled, without gradients.
+
+    Calls with further arguments (a decoder's `latent_embeds`, say) are left to the network: tiles know only `x`.
 
     Args:
         net: the network; only this instance is touched.
@@ -30,6 +32,9 @@ def tiled_network(net: nn.Module, tile_size: int, **options: Any) -> Iterator[No
         def forward(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
             if x.shape[-2] * x.shape[-1] <= tile_size**2:
                 logger.debug("%dx%d is no more than one tile; nothing is tiled.", x.shape[-1], x.shape[-2])
+                return original(x, *args, **kwargs)
+            if any(argument is not None for argument in (*args, *kwargs.values())):
+                logger.warning("The VAE was given more than a picture or latent; it runs as a whole.")
                 return original(x, *args, **kwargs)
             try:
                 return run(net, x, tile_size=tile_size, **options)

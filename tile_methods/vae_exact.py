@@ -49,17 +49,18 @@ def window_of(task: Convolve, top: int, bottom: int, height: int) -> Window:
     return Window(tuple(spans), 0, 0, skipped)
 
 
-def output_height(task: Task, height: int) -> int:
-    """Rows (or columns) of what a task makes of `height`."""
-    return {SAME: height, UP: 2 * height, DOWN: height // 2}[resize_of(task)]
+def output_shape(task: Task, shape: Sequence[int]) -> tuple[int, int, int, int]:
+    """[N, C, H, W] of what a task makes of a feature map of this shape."""
+    images, channels, height, width = shape
+    if isinstance(task, Convolve):
+        channels = task.conv.out_channels
+    height, width = ({SAME: side, UP: 2 * side, DOWN: side // 2}[resize_of(task)] for side in (height, width))
+    return images, channels, height, width
 
 
-def output_channels(task: Task, channels: int) -> int:
-    return channels if isinstance(task, Attend) else task.conv.out_channels
-
-
-def plan_bounds(height: int, width: int, channels: int, band_values: int) -> list[int]:
-    """Even bands of at most about `band_values` values."""
+def plan_bounds(shape: Sequence[int], band_values: int) -> list[int]:
+    """Even bands of a feature map [N, C, H, W], each of at most about `band_values` values of one image."""
+    _, channels, height, width = shape
     bands = max(1, min(height, round(height * width * channels / band_values)))
     return [height * i // bands for i in range(bands + 1)]
 
@@ -70,36 +71,38 @@ class ExactWorker:
 
     Args:
         store: where feature maps wait.
-        band_values: size of a band, in values (channels x rows x columns).
+        band_values: size of a band, in values (channels x rows x columns) of one image.
         tick: called after every band; raises to stop.
+        guard: redoes what overflows.
     """
 
     store: Store
     band_values: int
     tick: Callable[[], None]
+    guard: layers.Guard
     _aside: FeatureMap | None = field(default=None, init=False)
     _backwards: bool = field(default=False, init=False)
 
     def begin(self, x: Tensor, next_task: Task) -> tuple[FeatureMap, list[Moments]]:
         """A tensor as the first feature map."""
-        bounds = plan_bounds(x.shape[-2], x.shape[-1], x.shape[1], self.band_values)
+        bounds = plan_bounds(x.shape, self.band_values)
         x_map, moments = FeatureMap(bounds, self.store), []
         for index, (top, bottom) in enumerate(pairwise(bounds)):
             band = x[..., top:bottom, :]
             if next_task.norm is not None:
                 moments.append(measure(band, next_task.norm.num_groups))
             x_map.put(index, band)
+        self._backwards = True
         return x_map, moments
 
     def run(self, tasks: list[Task], x: Tensor, next_task: Task | None = None) -> FeatureMap:
         """All tasks; `next_task` is what will be done with the result, elsewhere. x: [N, C, H, W]"""
         current, moments = self.begin(x, tasks[0])
-        width, channels = x.shape[-1], x.shape[1]
+        shape: Sequence[int] = x.shape
         for task, following in zip(tasks, [*tasks[1:], next_task]):
             groups = following.norm.num_groups if following is not None and following.norm is not None else 0
-            height = output_height(task, current.height)
-            width, channels = output_height(task, width), output_channels(task, channels)
-            target = FeatureMap(plan_bounds(height, width, channels, self.band_values), self.store)
+            shape = output_shape(task, shape)
+            target = FeatureMap(plan_bounds(shape, self.band_values), self.store)
             if isinstance(task, Attend):
                 moments = self._attend(task, current, target, affine(task.norm, pool(moments)), groups)
             else:
@@ -115,12 +118,13 @@ class ExactWorker:
     def _attend(
         self, task: Attend, source: FeatureMap, target: FeatureMap, norm: Affine, groups: int
     ) -> list[Moments]:
-        out = layers.attend(task, source.take_whole(task.norm.weight.device), norm)
+        out = layers.attend(task, source.take_whole(task.norm.weight.device), norm, self.guard)
         moments = []
         for index, (top, bottom) in enumerate(pairwise(target.bounds)):
             target.put(index, out[..., top:bottom, :])
             if groups:
                 moments.append(measure(out[..., top:bottom, :], groups))
+        self._backwards = True
         self.tick()
         return moments
 
@@ -143,15 +147,14 @@ class ExactWorker:
         moments = []
         for index, window, pieces, added in zip(order, windows, pieces_of, added_of):
             height = rows[index][1] - rows[index][0]
-            band = convolve_rows(task, pieces, window, added, norm, height)
+            if task.shortcut is not None:
+                first = 0 if window.above else 1  # the row above belongs to the convolution only
+                x = layers.activate(pieces, None, pieces[0].dtype)[..., first : first + height, :]
+                self._put_aside().put(index, layers.shortcut(task, x, self.guard))
+            band = convolve_rows(task, pieces, window, added, norm, height, self.guard)
             if groups:
                 moments.append(measure(band, groups))
-            target.put(index, band)
-            if task.shortcut is not None:
-                aside = self._put_aside()
-                first = 0 if window.above else 1  # the row above belongs to the convolution only
-                x = layers.activate(pieces, None, band.dtype)[..., first : first + height, :]
-                aside.put(index, layers.shortcut(task, x))
+            target.put(index, band)  # last: the next task reads it first
             self.tick()
         return moments
 
@@ -163,6 +166,7 @@ def convolve_rows(
     added: Sequence[Tensor],
     norm: Affine | None,
     height: int,
+    guard: layers.Guard,
 ) -> Tensor:
     """`height` rows of the task's output, from the rows of its window. [N, C, height, W]"""
     dtype = task.conv.weight.dtype
@@ -179,4 +183,4 @@ def convolve_rows(
             top += piece.shape[-2]
         return out
 
-    return layers.guarded(compute, dtype)
+    return guard(compute, dtype)

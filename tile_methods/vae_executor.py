@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from math import ceil
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from itertools import accumulate, pairwise
+from math import ceil, prod
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from tile_methods.vae_exact import ExactWorker, output_channels, output_height, plan_bounds
-from tile_methods.vae_fast import estimate, run_tiles, tile_boxes
-from tile_methods.vae_layers import redone
+from tile_methods.vae_exact import ExactWorker, output_shape, plan_bounds
+from tile_methods.vae_fast import chunks_of_crops, estimate, run_tiles, tile_boxes
+from tile_methods.vae_layers import Guard
 from tile_methods.vae_program import DOWN, UP, Attend, Convolve, Task, compile_network, resize_of
 from tile_methods.vae_storage import DeviceStore, HostStore, Store, fits
 from tile_utils.geometry import OPT_F
@@ -21,6 +23,9 @@ logger = logging.getLogger("Tiled VAE")
 
 Mode = Literal["exact", "fast"]
 Storage = Literal["auto", "device", "host"]
+Shape = Sequence[int]
+OUT_OF_MEMORY: type[Exception] = torch.cuda.OutOfMemoryError
+"""By the name that torch has had since 2.0; `torch.OutOfMemoryError` came with 2.5."""
 SMALLEST_TILE = 16
 """Latent pixels; out of memory below this is final."""
 BANDS_AT_WORK = 6
@@ -34,18 +39,19 @@ class Interrupted(Exception):
 
 
 class _Work:
-    """Counts bands and tiles, reports them, and stops when asked to."""
+    """Counts tasks done on bands, crops and tiles, reports them, and stops when asked to; counts what was redone."""
 
     def __init__(
         self, progress: Callable[[int, int], None] | None, interrupted: Callable[[], bool] | None
     ) -> None:
         self._progress, self._interrupted = progress, interrupted
         self._done = self.total = 0
+        self.guard = Guard()
 
     def tick(self) -> None:
         self._done += 1
         if self._progress is not None:
-            self._progress(self._done, max(self.total, self._done))
+            self._progress(self._done, self.total)
         if self._interrupted is not None and self._interrupted():
             raise Interrupted
 
@@ -70,99 +76,143 @@ def _stretch(tasks: list[Task], mode: Mode, color_fix: bool, exact_levels: int) 
     return 0, downs[0 if color_fix else max(0, len(downs) - exact_levels)] + 1
 
 
-def _waiting_bytes(tasks: list[Task], x: Tensor, dtype: torch.dtype) -> int:
-    """The most that waits at one time, when bands are freed as they are read."""
-    height, width, channels = x.shape[-2], x.shape[-1], x.shape[1]
+def _shapes(tasks: list[Task], shape: Shape) -> list[Shape]:
+    """[N, C, H, W] of what goes in, and of what comes out of each task."""
+    return list(accumulate(tasks, lambda before, task: output_shape(task, before), initial=shape))
+
+
+def _waiting_bytes(tasks: list[Task], sizes: list[int]) -> int:
+    """The most that waits at one time, when bands are freed as they are read.
+
+    Args:
+        sizes: bytes of what goes into the first task, and of what comes out of each.
+    """
     most = aside = 0
-    for task in tasks:
-        source = height * width * channels
-        height, width = output_height(task, height), output_height(task, width)
-        channels = output_channels(task, channels)
-        target = height * width * channels
+    for task, (source, target) in zip(tasks, pairwise(sizes)):
         most = max(most, aside + max(source, target))
         if isinstance(task, Convolve) and task.opens:
             aside = source if task.shortcut is None else target
             most = max(most, aside + target)
         elif isinstance(task, Attend) or task.closes:
             aside = 0
-    return most * x.shape[0] * dtype.itemsize
+    return most
+
+
+def _pinned_bytes(shape: Shape, dtype: torch.dtype, band_values: int, device: torch.device) -> int:
+    """What a feature map takes in a HostStore."""
+    row = prod(shape) // shape[-2] * dtype.itemsize
+    bands = pairwise(plan_bounds(shape, band_values))
+    return sum(HostStore.block_size(row * (bottom - top), device) for top, bottom in bands)
 
 
 def _store_for(
-    tasks: list[Task], x: Tensor, dtype: torch.dtype, band_values: int, storage: Storage
-) -> Store | None:
-    """Where feature maps can wait, or None if nowhere."""
+    tasks: list[Task], shape: Shape, dtype: torch.dtype, device: torch.device, band_values: int,
+    storage: Storage,
+) -> Store | None:  # fmt: skip
+    """Where feature maps can wait while exact work is done on something of this shape, or None if nowhere."""
     if storage == "device":
         return DeviceStore()
-    if storage == "host":
-        return HostStore(x.device)
-    waiting = _waiting_bytes(tasks, x, dtype)
-    if fits(waiting + BANDS_AT_WORK * band_values * dtype.itemsize, x.device):
-        return DeviceStore()
-    if x.device.type != "cpu" and fits(waiting, torch.device("cpu")):
-        logger.info("Feature maps of %.1f GiB wait in the host's memory.", waiting / 2**30)
-        return HostStore(x.device)
-    return None
+    shapes = _shapes(tasks, shape)
+    if storage == "auto":
+        waiting = _waiting_bytes(tasks, [prod(one) * dtype.itemsize for one in shapes])
+        if fits(waiting + BANDS_AT_WORK * band_values * shape[0] * dtype.itemsize, device):
+            return DeviceStore()
+        if device.type == "cpu":
+            return None
+    waiting = _waiting_bytes(tasks, [_pinned_bytes(one, dtype, band_values, device) for one in shapes])
+    if not fits(waiting, torch.device("cpu")):
+        return None
+    logger.info("Feature maps of %.1f GiB wait in the host's memory.", waiting / 2**30)
+    return HostStore(device)
 
 
-def _band_values(tasks: list[Task], x: Tensor, tile_size: int) -> int:
-    """Values of a full-resolution feature map of one tile, which a band has too."""
+def _band_values(tasks: list[Task], tile_size: int) -> int:
+    """Values of a full-resolution feature map of one tile of one image, which a band has too."""
     if _is_decoder(tasks):
         scale = 2 ** sum(resize_of(task) == UP for task in tasks)
-        return x.shape[0] * (tile_size * scale) ** 2 * _convolutions(tasks)[-1].conv.in_channels
-    return x.shape[0] * tile_size**2 * _convolutions(tasks)[0].conv.out_channels
+        return (tile_size * scale) ** 2 * _convolutions(tasks)[-1].conv.in_channels
+    return tile_size**2 * _convolutions(tasks)[0].conv.out_channels
 
 
-def _bands(tasks: list[Task], x_shape: tuple[int, ...], band_values: int) -> int:
+def _bands(tasks: list[Task], shape: Shape, band_values: int) -> int:
     """How many bands `tasks` work off."""
-    _, channels, height, width = x_shape
-    count = 0
-    for task in tasks:
-        height, width = output_height(task, height), output_height(task, width)
-        channels = output_channels(task, channels)
-        count += 1 if isinstance(task, Attend) else len(plan_bounds(height, width, channels, band_values)) - 1
-    return count
+    return sum(
+        1 if isinstance(task, Attend) else len(plan_bounds(target, band_values)) - 1
+        for task, target in zip(tasks, _shapes(tasks, shape)[1:])
+    )
 
 
-def _result_place(tasks: list[Task], x: Tensor, dtype: torch.dtype) -> torch.device:
-    """Where the result is put together: with the input if it fits twice, else in the host's memory."""
-    height, width = x.shape[-2:]
-    for task in tasks:
-        height, width = output_height(task, height), output_height(task, width)
-    size = x.shape[0] * height * width * _convolutions(tasks)[-1].conv.out_channels * dtype.itemsize
-    return x.device if fits(2 * size, x.device) else torch.device("cpu")
+def _result_place(shape: Shape, dtype: torch.dtype, device: torch.device) -> torch.device:
+    """Where a result of this shape is put together: on the device if it fits twice, else in the host's memory."""
+    return device if fits(2 * prod(shape) * dtype.itemsize, device) else torch.device("cpu")
 
 
 def _run(
-    tasks: list[Task], x: Tensor, dtype: torch.dtype, tile: int, mode: Mode, color_fix: bool, storage: Storage,
-    work: _Work,
-) -> Tensor:  # fmt: skip
-    band_values = _band_values(tasks, x, tile)
+    tasks: list[Task], x: Tensor, tile: int, mode: Mode, color_fix: bool, storage: Storage, work: _Work
+) -> Tensor:
+    band_values, shapes, dtype, device = _band_values(tasks, tile), _shapes(tasks, x.shape), x.dtype, x.device
     for levels in range(EXACT_LEVELS if mode == "fast" else 1, 0, -1):
         start, end = _stretch(tasks, mode, color_fix, levels)
-        store = _store_for(tasks[:start] if start else tasks[end:], x, dtype, band_values, storage)
+        exact, shape = (tasks[:start], x.shape) if start else (tasks[end:], shapes[end])
+        store = _store_for(exact, shape, dtype, device, band_values, storage)
         if store is not None:
             break
     if store is None and mode == "exact":
         logger.warning("The picture is too large for exact mode in this machine's memory; fast mode does it.")
-        return _run(tasks, x, dtype, tile, "fast", color_fix, storage, work)
-    store = store or DeviceStore()
-    place = _result_place(tasks, x, dtype)
+        return _run(tasks, x, tile, "fast", color_fix, storage, work)
+    worker = ExactWorker(store or DeviceStore(), band_values, work.tick, work.guard)
+    place = _result_place(shapes[-1], dtype, device)
     before, tiled, after = tasks[:start], _convolutions(tasks[start:end]), tasks[end:]
-    work.total = _bands(before, x.shape, band_values // x.shape[0])
-    height = x.shape[-2]
-    worker = ExactWorker(store, band_values, work.tick)
-    if before:
-        final = not tiled
-        x = worker.run(before, x).take_whole(place if final else x.device)
+    work.total = _bands(before, x.shape, band_values) + _bands(after, shapes[end], band_values)
     if tiled:
-        side = max(1, tile * x.shape[-2] // height)
-        work.total += len(tile_boxes(x.shape[-2], x.shape[-1], side, 1))
-        x = run_tiles(tiled, estimate(tiled, x), x, side, x.device if after else place, work.tick)
+        height, width = shapes[start][-2:]
+        side = max(1, tile * height // x.shape[-2])
+        chunks = chunks_of_crops(tiled, height, width, side)
+        work.total += len(tiled) * (len(chunks) + len(tile_boxes(height, width, side, 1)))
+    if before:
+        x = worker.run(before, x).take_whole(device if tiled else place)
+    if tiled:
+        norms = estimate(tiled, x, chunks, work.tick, work.guard)
+        x = run_tiles(tiled, norms, x, side, device if after else place, work.tick, work.guard)
     if after:
-        work.total += _bands(after, x.shape, band_values // x.shape[0])
         x = worker.run(after, x).take_whole(place)
     return x
+
+
+def _run_in_memory(
+    tasks: list[Task], x: Tensor, tile_size: int, mode: Mode, color_fix: bool, storage: Storage,
+    new_work: Callable[[], _Work],
+) -> Tensor:  # fmt: skip
+    """`_run` with half the tile, and again half of it, until it no longer runs out of memory."""
+    smallest = SMALLEST_TILE if _is_decoder(tasks) else SMALLEST_TILE * OPT_F
+    tile = tile_size
+    while True:
+        work = new_work()
+        try:
+            out = _run(tasks, x, tile, mode, color_fix, storage, work)
+            break
+        except OUT_OF_MEMORY:
+            if tile <= smallest:
+                raise
+        tile = max(smallest, ceil(tile / 2))  # outside of the handler, which holds on to the tensors
+        storage = "host" if mode == "exact" and storage == "auto" and x.device.type != "cpu" else storage
+        if x.device.type == "cuda":
+            torch.cuda.empty_cache()
+    if tile != tile_size:
+        logger.warning("Out of memory with tile size %d; %d worked.", tile_size, tile)
+    if work.guard.redone:
+        logger.warning(
+            "Half precision overflowed in the VAE; %d parts were redone in float32.", work.guard.redone
+        )
+    return out.to(x.dtype)
+
+
+def _without_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """Types as they are; a torch that knows no autocast for the device has none on."""
+    try:
+        return torch.autocast(device.type, enabled=False)
+    except (RuntimeError, AssertionError):
+        return nullcontext()
 
 
 def _check(x: Tensor, tile_size: int) -> None:
@@ -200,40 +250,24 @@ def run(
             and runs every tile alone.
         color_fix: fast encoder: estimate only before the first downsampling.
         storage: where feature maps wait: on the device, in the host's memory, or where they fit.
-        progress: called with (done, total) after every band or tile.
-        interrupted: asked after every band or tile.
+        progress: called with (done, total) after every task on a band, crop or tile.
+        interrupted: asked as often.
 
     Returns:
-        [N, C', H', W'], on x's device where it fits, else on the CPU; in the type of the network's weights.
+        [N, C', H', W'], on x's device where it fits, else on the CPU; in the type of the network's weights. Without
+        gradients.
 
     Raises:
         UnsupportedNetwork: see `vae_program`.
         ValueError: `x` is no batch of pictures or holds NaN, or `tile_size` is no positive whole number.
         Interrupted: `interrupted` said so.
-        torch.OutOfMemoryError: even with small tiles.
+        OUT_OF_MEMORY: even with small tiles.
     """
     tasks = compile_network(net)
     _check(x, tile_size)
     weight = net.conv_in.weight
-    smallest = SMALLEST_TILE if _is_decoder(tasks) else SMALLEST_TILE * OPT_F
-    tile, redone_before = tile_size, redone.pieces
-    with torch.no_grad(), torch.autocast(weight.device.type, enabled=False):
+    with torch.no_grad(), _without_autocast(weight.device):
         x = x.to(weight.device, weight.dtype)
-        while True:
-            try:
-                out = _run(
-                    tasks, x, weight.dtype, tile, mode, color_fix, storage, _Work(progress, interrupted)
-                )
-                break
-            except torch.OutOfMemoryError:
-                if tile <= smallest:
-                    raise
-            tile = max(smallest, ceil(tile / 2))  # outside of the handler, which holds on to the tensors
-            storage = "host" if mode == "exact" and storage == "auto" and x.device.type != "cpu" else storage
-            if weight.device.type == "cuda":
-                torch.cuda.empty_cache()
-        if tile != tile_size:
-            logger.warning("Out of memory with tile size %d; %d worked.", tile_size, tile)
-        if pieces := redone.pieces - redone_before:
-            logger.warning("Half precision overflowed in the VAE; %d parts were redone in float32.", pieces)
-        return out
+        return _run_in_memory(
+            tasks, x, tile_size, mode, color_fix, storage, lambda: _Work(progress, interrupted)
+        )

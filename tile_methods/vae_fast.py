@@ -7,7 +7,7 @@ what is sampled has the distribution of the whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from math import ceil, prod
 from random import Random
@@ -19,7 +19,7 @@ from torch import Tensor
 from tile_methods import vae_layers as layers
 from tile_methods.vae_program import DOWN, SAME, UP, Convolve
 from tile_utils.geometry import Box
-from tile_utils.group_norm import Affine, Moments, affine, measure
+from tile_utils.group_norm import Affine, Moments, affine, measure, pool
 
 SAMPLED = 1 / 4
 """Part of the feature map that the crops cover at most, about; large maps need no more than MOST_CROPS."""
@@ -58,8 +58,8 @@ def sample_boxes(height: int, width: int, margin: int) -> list[Box]:
     """Crops, spread over the map, of CROP pixels and the margin that unpadded convolutions take away."""
     tall, wide = min(height, CROP + 2 * margin), min(width, CROP + 2 * margin)
     count = min(MOST_CROPS, max(FEWEST_CROPS, height * width * SAMPLED / CROP**2))
-    rows = max(1, round((count * height / width) ** 0.5))
-    cols = max(1, ceil(count / rows))
+    rows = max(1, min(MOST_CROPS, round((count * height / width) ** 0.5)))
+    cols = max(1, min(MOST_CROPS // rows, ceil(count / rows)))
     random = Random(rows * cols)  # the same picture every time
     return [
         Box(x, y, wide, tall)
@@ -68,27 +68,30 @@ def sample_boxes(height: int, width: int, margin: int) -> list[Box]:
     ]
 
 
-def _descriptions(x: Tensor) -> Tensor:
-    """What is known of pictures [..., C, H, W] in short: mean and mean square of every channel. [..., 2 C]"""
-    x = x.float()
-    return torch.cat([x.mean((-2, -1)), x.square().mean((-2, -1))], -1)
+def _descriptions(parts: Sequence[Tensor]) -> Tensor:
+    """What is known of pictures in short: mean and mean square of every channel. [N, 2 C], float64 on the CPU
+
+    Args:
+        parts: pieces of the same pictures, each [N, C, h, w].
+    """
+    moments = pool([measure(part, part.shape[1]) for part in parts])
+    return torch.cat([moments.mean, moments.var + moments.mean.square()], -1)
 
 
-def calibrated_weights(crops: Tensor, whole: Tensor) -> Tensor:
+def calibrated_weights(sampled: Tensor, wanted: Tensor) -> Tensor:
     """How much each crop counts, so that together they are described as the whole is. [N, K], sums to 1
 
     Calibration of survey samples (Deville & Särndal, 1992), by ridge regression around equal weights.
 
     Args:
-        crops: [N, K, C, h, w].
-        whole: [N, C, H, W], what they were cut from.
+        sampled: descriptions of the crops, [N, K, D], float64 on the CPU.
+        wanted: that of the whole, [N, D].
     """
-    sampled, wanted = _descriptions(crops).double().cpu(), _descriptions(whole).double().cpu()
     count = sampled.shape[1]
     spread = sampled.std(1, keepdim=True) + 1e-8
     sampled, wanted = sampled / spread, wanted[:, None] / spread
-    gap = (wanted - sampled.mean(1, keepdim=True)).transpose(1, 2)  # [N, 2 C, 1]
-    centred = (sampled - sampled.mean(1, keepdim=True)).transpose(1, 2)  # [N, 2 C, K]
+    gap = (wanted - sampled.mean(1, keepdim=True)).transpose(1, 2)  # [N, D, 1]
+    centred = (sampled - sampled.mean(1, keepdim=True)).transpose(1, 2)  # [N, D, K]
     gram = centred.transpose(1, 2) @ centred + RIDGE * centred.shape[1] * torch.eye(
         count, dtype=torch.float64
     )
@@ -97,44 +100,86 @@ def calibrated_weights(crops: Tensor, whole: Tensor) -> Tensor:
     return weights / weights.sum(1, keepdim=True)
 
 
-def _pool_crops(moments: Moments, weights: Tensor) -> Moments:
-    """Moments of [images x crops] to those of [images]."""
-    images, crops = weights.shape
-    mean, var = (t.view(images, crops, -1).cpu().double() for t in (moments.mean, moments.var))
+def _by_image(per_crop: Sequence[Tensor], images: int) -> Tensor:
+    """Values of crops, chunk by chunk, each [images x crops, D], as [images, all crops, D] in float64 on the CPU."""
+    return torch.cat([part.view(images, -1, part.shape[-1]).cpu().double() for part in per_crop], 1)
+
+
+def _pool_crops(chunks: Sequence[Moments], weights: Tensor) -> Moments:
+    """Moments of [images x crops], chunk by chunk, to those of [images]."""
+    mean, var = (_by_image([getattr(m, name) for m in chunks], len(weights)) for name in ("mean", "var"))
     share = weights[..., None]
     pooled = (share * mean).sum(1)
-    return Moments(moments.count, pooled, (share * (var + (mean - pooled[:, None]).square())).sum(1))
+    return Moments(chunks[0].count, pooled, (share * (var + (mean - pooled[:, None]).square())).sum(1))
 
 
-def estimate(tasks: list[Convolve], x: Tensor) -> list[Affine | None]:
-    """GroupNorm of each task, as sampled crops of `x` [N, C, H, W] show it."""
+def chunks_of_crops(tasks: list[Convolve], height: int, width: int, tile: int) -> list[list[Box]]:
+    """The sample of a map, in parts that take no more work than a padded tile of side `tile`, but at least a crop."""
     margin = reach(tasks)
-    boxes = sample_boxes(x.shape[-2], x.shape[-1], margin)
-    crops = torch.stack([x[(..., *box.slices)] for box in boxes], 1)
-    middle = crops[..., margin:-margin, margin:-margin]
-    weights = calibrated_weights(middle if middle.numel() else crops, x)
-    crops = crops.flatten(0, 1)
-    aside: Tensor | None = None
+    boxes = sample_boxes(height, width, margin)
+    at_once = max(1, (tile + 2 * margin) ** 2 // (boxes[0].w * boxes[0].h))
+    return [boxes[start : start + at_once] for start in range(0, len(boxes), at_once)]
+
+
+def _crop_weights(x: Tensor, crops: Sequence[Tensor], margin: int) -> Tensor:
+    """`calibrated_weights` of crops [N x k, C, h, w], chunk by chunk, of `x` [N, C, H, W]."""
+    middles = [chunk[..., margin:-margin, margin:-margin] for chunk in crops]
+    seen = middles if middles[0].numel() else crops
+    rows = max(1, crops[0].shape[0] // x.shape[0] * crops[0][0, 0].numel() // x.shape[-1])
+    sampled = _by_image([_descriptions([chunk]) for chunk in seen], x.shape[0])
+    return calibrated_weights(sampled, _descriptions(x.split(rows, dim=-2)))
+
+
+def estimate(
+    tasks: list[Convolve],
+    x: Tensor,
+    chunks: list[list[Box]],
+    tick: Callable[[], None],
+    guard: layers.Guard,
+) -> list[Affine | None]:
+    """GroupNorm of each task, as sampled crops of `x` [N, C, H, W] show it.
+
+    Args:
+        chunks: the crops, see `chunks_of_crops`.
+        tick: called after every task on every chunk; raises to stop.
+        guard: redoes what overflows.
+    """
+    crops = [torch.stack([x[(..., *box.slices)] for box in boxes], 1).flatten(0, 1) for boxes in chunks]
+    weights = _crop_weights(x, crops, reach(tasks))
+    asides: list[Tensor | None] = [None] * len(crops)
     norms: list[Affine | None] = []
     for task in tasks:
         norm = None
         if task.norm is not None:
-            norm = affine(task.norm, _pool_crops(measure(crops, task.norm.num_groups), weights))
+            groups = task.norm.num_groups
+            norm = affine(task.norm, _pool_crops([measure(chunk, groups) for chunk in crops], weights))
         norms.append(norm)
-        if task.opens:
-            aside = layers.shortcut(task, crops)
-        repeated = norm.images(len(boxes)) if norm is not None else None
-        crops = layers.inner(task, crops, aside if task.closes else None, repeated)
+        for index, boxes in enumerate(chunks):
+            if task.opens:
+                asides[index] = layers.shortcut(task, crops[index], guard)
+            repeated = norm.images(len(boxes)) if norm is not None else None
+            aside = asides[index] if task.closes else None
+            crops[index] = layers.inner(task, crops[index], aside, repeated, guard)
+            if task.closes:
+                asides[index] = None
+            tick()
     return norms
 
 
-def run_tile(tasks: list[Convolve], x: Tensor, norms: list[Affine | None]) -> Tensor:
+def run_tile(
+    tasks: list[Convolve],
+    x: Tensor,
+    norms: list[Affine | None],
+    tick: Callable[[], None],
+    guard: layers.Guard,
+) -> Tensor:
     """All tasks on one padded tile."""
     aside: Tensor | None = None
     for task, norm in zip(tasks, norms):
         if task.opens:
-            aside = layers.shortcut(task, x)
-        x = layers.whole(task, x, aside if task.closes else None, norm)
+            aside = layers.shortcut(task, x, guard)
+        x = layers.whole(task, x, aside if task.closes else None, norm, guard)
+        tick()
     return x
 
 
@@ -160,6 +205,7 @@ def run_tiles(
     tile: int,
     place: torch.device,
     tick: Callable[[], None],
+    guard: layers.Guard,
 ) -> Tensor:
     """The tasks tile by tile.
 
@@ -168,7 +214,11 @@ def run_tiles(
         x: what goes in, [N, C, H, W].
         tile: side of a tile without its padding, in pixels of `x`.
         place: the device that the result is put together on.
-        tick: called after every tile; raises to stop.
+        tick: called after every task on every tile; raises to stop.
+        guard: redoes what overflows.
+
+    Returns:
+        In x's type, or in float32 where a tile overflows it.
     """
     larger, smaller = _scales(tasks)
     margin = ceil(reach(tasks) / smaller) * smaller
@@ -178,31 +228,25 @@ def run_tiles(
         x = F.pad(x, (around,) * 4, mode="circular")
     size = (height * larger // smaller, width * larger // smaller)
     out = torch.empty(x.shape[0], tasks[-1].conv.out_channels, *size, dtype=x.dtype, device=place)
-    for box, rows, cols, tile_out in _tiles(tasks, x, norms, tile, margin, around, (height, width)):
+    for box, rows, cols, padded in _tiles(x, tile_boxes(height, width, tile, smaller), margin, around):
+        tile_out = run_tile(tasks, padded, norms, tick, guard)
         top, left = box.y * larger // smaller, box.x * larger // smaller
         bottom = min(out.shape[-2], (box.y + box.h) * larger // smaller)
         right = min(out.shape[-1], (box.x + box.w) * larger // smaller)
         rows, cols = rows * larger // smaller, cols * larger // smaller
+        out = out.to(torch.promote_types(out.dtype, tile_out.dtype))
         out[..., top:bottom, left:right] = tile_out[
             ..., rows : rows + bottom - top, cols : cols + right - left
         ]
-        tick()
     return out
 
 
-def _tiles(
-    tasks: list[Convolve],
-    x: Tensor,
-    norms: list[Affine | None],
-    tile: int,
-    margin: int,
-    around: int,
-    size: tuple[int, int],
-) -> Iterator[tuple[Box, int, int, Tensor]]:
-    """(box in the picture, rows and columns of padding above and left of it, padded result) of every tile."""
-    unit = _scales(tasks)[1]
-    for box in tile_boxes(*size, tile, unit):
+def _tiles(x: Tensor, boxes: list[Box], margin: int, around: int) -> Iterator[tuple[Box, int, int, Tensor]]:
+    """(box in the picture, rows and columns of padding above and left of it, padded tile) of every tile.
+
+    `around`: how much `x` was padded on each side.
+    """
+    for box in boxes:
         y, x0 = box.y + around, box.x + around
         top, left = max(0, y - margin), max(0, x0 - margin)
-        padded = x[..., top : y + box.h + margin, left : x0 + box.w + margin]
-        yield box, y - top, x0 - left, run_tile(tasks, padded, norms)
+        yield box, y - top, x0 - left, x[..., top : y + box.h + margin, left : x0 + box.w + margin]

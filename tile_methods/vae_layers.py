@@ -18,27 +18,27 @@ SCORES = 2**26
 """Attention scores that are held at once, at most."""
 
 
-@dataclass
-class Redone:
-    """How many pieces half precision overflowed in, ever; who warns compares before and after."""
-
-    pieces: int = 0
-
-
-redone = Redone()
-
-
 def is_finite(x: Tensor) -> bool:
+    """Is neither infinity nor NaN in `x`? Of half precision: its sum never leaves float32's range."""
     return bool(torch.isfinite(x.sum(dtype=torch.float32)))
 
 
-def guarded(compute: Callable[[torch.dtype], Tensor], dtype: torch.dtype) -> Tensor:
-    """compute(dtype); where half precision overflows, compute(float32) for this piece, which then stays float32."""
-    out = compute(dtype)
-    if dtype != torch.float16 or is_finite(out):
-        return out
-    redone.pieces += 1
-    return compute(torch.float32)
+@dataclass
+class Guard:
+    """Computes again in float32 what overflows in half precision; that piece then stays float32.
+
+    `redone` counts such pieces.
+    """
+
+    redone: int = 0
+
+    def __call__(self, compute: Callable[[torch.dtype], Tensor], dtype: torch.dtype) -> Tensor:
+        """compute(dtype), or compute(float32)."""
+        out = compute(dtype)
+        if dtype != torch.float16 or is_finite(out):
+            return out
+        self.redone += 1
+        return compute(torch.float32)
 
 
 def weights(module: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
@@ -95,41 +95,41 @@ def resize_and_convolve(task: Convolve, x: Tensor, dtype: torch.dtype, rows_padd
     return F.conv2d(x, weight, bias, padding=(rows, 1))
 
 
-def shortcut(task: Convolve, x: Tensor) -> Tensor:
+def shortcut(task: Convolve, x: Tensor, guard: Guard) -> Tensor:
     """What a block that opens puts aside for `x`."""
     if task.shortcut is None:
         return x
     conv = task.shortcut
-    return guarded(lambda dtype: F.conv2d(x.to(dtype), *weights(conv, dtype)), conv.weight.dtype)
+    return guard(lambda dtype: F.conv2d(x.to(dtype), *weights(conv, dtype)), conv.weight.dtype)
 
 
-def whole(task: Convolve, x: Tensor, aside: Tensor | None, norm: Affine | None) -> Tensor:
+def _resized(task: Convolve, x: Tensor, norm: Affine | None) -> Tensor:
+    """What the task's convolution is given, but for padding."""
+    active = activate([x], norm, task.conv.weight.dtype)
+    return F.interpolate(active, scale_factor=2.0, mode="nearest") if task.resize == UP else active
+
+
+def whole(task: Convolve, x: Tensor, aside: Tensor | None, norm: Affine | None, guard: Guard) -> Tensor:
     """The task on a picture of its own: padded at all four edges."""
-    dtype = task.conv.weight.dtype
-    active = activate([x], norm, dtype)
-    if task.resize == UP:
-        active = F.interpolate(active, scale_factor=2.0, mode="nearest")
+    active = _resized(task, x, norm)
 
     def compute(dtype: torch.dtype) -> Tensor:
         out = resize_and_convolve(task, active, dtype, rows_padded=False)
         return out.add_(aside) if aside is not None else out
 
-    return guarded(compute, dtype)
+    return guard(compute, task.conv.weight.dtype)
 
 
-def inner(task: Convolve, x: Tensor, aside: Tensor | None, norm: Affine | None) -> Tensor:
+def inner(task: Convolve, x: Tensor, aside: Tensor | None, norm: Affine | None, guard: Guard) -> Tensor:
     """The task on a part of a picture, without padding: what comes out lacks the border that is not known."""
-    dtype = task.conv.weight.dtype
-    active = activate([x], norm, dtype)
-    if task.resize == UP:
-        active = F.interpolate(active, scale_factor=2.0, mode="nearest")
+    active = _resized(task, x, norm)
 
     def compute(dtype: torch.dtype) -> Tensor:
         stride = 2 if task.resize == DOWN else 1
         out = F.conv2d(active.to(dtype), *weights(task.conv, dtype), stride=stride)
         return out.add_(trimmed(aside, out)) if aside is not None else out
 
-    return guarded(compute, dtype)
+    return guard(compute, task.conv.weight.dtype)
 
 
 def trimmed(x: Tensor, like: Tensor) -> Tensor:
@@ -138,7 +138,7 @@ def trimmed(x: Tensor, like: Tensor) -> Tensor:
     return x[..., top : top + like.shape[-2], left : left + like.shape[-1]]
 
 
-def attend(task: Attend, x: Tensor, norm: Affine) -> Tensor:
+def attend(task: Attend, x: Tensor, norm: Affine, guard: Guard) -> Tensor:
     """Self-attention over all pixels of `x` [N, C, h, w], a slice of the queries at a time, exactly."""
     n, c, h, w = x.shape
 
@@ -157,4 +157,4 @@ def attend(task: Attend, x: Tensor, norm: Affine) -> Tensor:
         mixed = torch.cat(parts, 2).transpose(1, 2).reshape(n, h * w, -1)
         return x + project(task.out, mixed, dtype).transpose(1, 2).reshape(n, c, h, w)
 
-    return guarded(compute, task.norm.weight.dtype)
+    return guard(compute, task.norm.weight.dtype)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -12,12 +14,14 @@ from torch import Tensor
 
 RESERVE = 0.85
 """Part of the free memory that may be planned for."""
+MEMINFO = Path("/proc/meminfo")
 
 
 class Store(Protocol):
     """Keeps tensors; hands out rows of them on the device that computes."""
 
-    def keep(self, band: Tensor) -> Any: ...
+    def keep(self, band: Tensor) -> Any:
+        """Take a band in; what comes back stands for it in `prefetch`."""
 
     def prefetch(self, kept: Any, rows: slice) -> Any:
         """Begin to bring these rows to the device."""
@@ -40,13 +44,32 @@ class DeviceStore:
 
 
 class HostStore:
-    """Everything waits in the host's memory; on CUDA pinned, and moved on a stream of its own while others compute."""
+    """Everything waits in the host's memory; on CUDA pinned, and moved on a stream of its own while others compute.
+
+    The band that was kept last is at hand on the device too: the next task begins with it.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._latest: tuple[Tensor, Tensor] | None = None  # (kept, on the device)
+
+    @staticmethod
+    def block_size(size: int, device: torch.device) -> int:
+        """What a band of `size` bytes takes: torch hands out pinned memory in powers of two."""
+        return 1 << (size - 1).bit_length() if device.type == "cuda" else size
 
     def keep(self, band: Tensor) -> Tensor:
+        kept = self._to_host(band)
+        self._latest = (kept, band)
+        return kept
+
+    def prefetch(self, kept: Tensor, rows: slice) -> Tensor:
+        if self._latest is not None and self._latest[0] is kept:
+            return self._latest[1][..., rows, :]
+        return self._to_device(kept[..., rows, :])
+
+    def _to_host(self, band: Tensor) -> Tensor:
         if self._stream is None:
             return band.cpu()
         kept = torch.empty(band.shape, dtype=band.dtype, pin_memory=True)
@@ -56,11 +79,11 @@ class HostStore:
         band.record_stream(self._stream)  # its memory must not be used again before the copy is done
         return kept
 
-    def prefetch(self, kept: Tensor, rows: slice) -> Tensor:
+    def _to_device(self, rows: Tensor) -> Tensor:
         if self._stream is None:
-            return kept[..., rows, :].to(self._device)
+            return rows.to(self._device)
         with torch.cuda.stream(self._stream):
-            return kept[..., rows, :].to(self._device, non_blocking=True)
+            return rows.to(self._device, non_blocking=True)
 
     def ready(self, fetched: Tensor) -> Tensor:
         if self._stream is not None:
@@ -110,9 +133,10 @@ class FeatureMap:
         return [self._store.prefetch(self._bands[index], rows) for index, rows in parts]
 
     def take_whole(self, device: torch.device) -> Tensor:
-        """All rows in one tensor on `device`; the bands are given up on the way."""
+        """All rows in one tensor on `device`, in a type that holds every band; they are given up on the way."""
         first = self._bands[0]
-        out = torch.empty(*first.shape[:-2], self.height, first.shape[-1], dtype=first.dtype, device=device)
+        dtype = functools.reduce(torch.promote_types, (band.dtype for band in self._bands))
+        out = torch.empty(*first.shape[:-2], self.height, first.shape[-1], dtype=dtype, device=device)
         for index, (start, end) in enumerate(pairwise(self.bounds)):
             band = self._store.ready(self._store.prefetch(self._bands[index], slice(None)))
             out[..., start:end, :] = band
@@ -125,9 +149,17 @@ def free_memory(device: torch.device) -> int | None:
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + unused
-    if device.type == "cpu" and "SC_AVPHYS_PAGES" in getattr(os, "sysconf_names", {}):
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return None
+    return _available_memory() if device.type == "cpu" else None
+
+
+def _available_memory() -> int | None:
+    """Bytes of the host's memory, what the system would take from its caches included where it tells."""
+    try:
+        lines = MEMINFO.read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        known = "SC_AVPHYS_PAGES" in getattr(os, "sysconf_names", {})
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if known else None
 
 
 def fits(size: int, device: torch.device) -> bool:

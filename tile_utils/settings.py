@@ -38,6 +38,7 @@ class Control:
     tabs: tuple[str, ...] = TABS
 
     def allowed(self) -> str:
+        """The choices or the range, in words."""
         if self.choices:
             return " or ".join(repr(choice) for choice in self.choices)
         return f"{self.minimum} to {self.maximum}"
@@ -52,6 +53,7 @@ def _control(default: Any, label: str, elem_id: str, *number_range: float, **mor
 
 
 def control_of(spec: Field[Any]) -> Control:
+    """How the setting of this field looks; for `control_fields` only."""
     return spec.metadata["control"]
 
 
@@ -209,6 +211,7 @@ def region_label(index: int) -> str:
 
 
 def title_of(cls: type) -> str:
+    """The script's name, as its panel and the picture's text have it."""
     return control_fields(cls)[0].metadata["control"].label
 
 
