@@ -12,7 +12,7 @@ ScheduledPromptConditioning = namedtuple("ScheduledPromptConditioning", ["end_at
 
 re_AND = re.compile(r"\bAND\b")
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)"
-re_weight = re.compile(rf"(.*?)(?:\s*:\s*({_NUMBER}))?\s*", re.DOTALL)
+re_weight = re.compile(rf"\A(.*?)(?:\s*:\s*({_NUMBER}))?\s*\Z", re.DOTALL)
 """Of a part between two AND: its text, and its weight where it ends with `: number`."""
 
 
@@ -104,7 +104,7 @@ def get_multicond_prompt_list(prompts: SdConditioning | list[str]):
     for prompt in prompts:
         weighted = []
         for part in re_AND.split(prompt):
-            text, weight = re_weight.fullmatch(part).groups()
+            text, weight = re_weight.search(part).groups()
             if text not in indexes:
                 indexes[text] = len(parts)
                 parts.append(text)
