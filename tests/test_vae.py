@@ -53,7 +53,6 @@ def counted(**options):
     return {**options, "progress": lambda done, total: seen.append((done, total))}, seen
 
 
-@pytest.mark.parametrize("layout", ["ldm", "diffusers"])
 def test_seamless_pictures_are_decoded_as_a_whole(caplog):
     """The host's 'Tiling' lets convolutions see the opposite border."""
     vae = diffusers_vae()
@@ -77,6 +76,7 @@ def test_levels_without_attention(kind):
     assert (out - net(x)).abs().max() <= 1e-4
 
 
+@pytest.mark.parametrize("layout", ["ldm", "diffusers"])
 @pytest.mark.parametrize("kind", ["Decoder", "Encoder"])
 @pytest.mark.parametrize("size", [(64, 64), (65, 97), (200, 40), (40, 333)])
 def test_exact_equals_untiled(layout, kind, size):
