@@ -83,14 +83,25 @@ def test_a_refiner_is_given_tiles_too(webui, monkeypatch):
     assert webui.shared.sd_model.sd_checkpoint_info.name == first
 
 
-def test_every_sampler_draws_tiled(webui, unet_inputs):
+def test_every_sampler_draws_the_untiled_picture_of_a_pointwise_model(webui, monkeypatch):
+    seen = set()
+
+    def pointwise(x, *args, **kwargs):
+        seen.add(tuple(x.shape[-2:]))
+        return x.tanh()
+
+    monkeypatch.setattr(webui.shared.sd_model, "apply_model", pointwise)
     names = [sampler.name for sampler in sd_samplers.all_samplers]
     assert len(names) >= 15
     for name in names:
-        unet_inputs.clear()
-        processed = webui.draw(TILED, sampler_name=name, steps=4, width=256)
-        assert {shape[-2:] for shape in unet_inputs} == {(16, 16)}, name
-        assert pixels(processed).std() > 0, name
+        whole = pixels(webui.draw(sampler_name=name, steps=4)).astype(int)
+        assert seen == {(16, 32)}, name
+        seen.clear()
+        tiled = pixels(webui.draw(TILED, sampler_name=name, steps=4)).astype(int)
+        assert seen == {(16, 16)}, name
+        seen.clear()
+        assert whole.std() > 1, name
+        assert np.abs(tiled - whole).max() <= 1, name
 
 
 def test_batches_and_prompts_of_every_kind(webui, unet_inputs):

@@ -53,7 +53,7 @@ def counted(**options):
     return {**options, "progress": lambda done, total: seen.append((done, total))}, seen
 
 
-def test_seamless_pictures_are_decoded_as_a_whole(caplog):
+def test_seamless_pictures_are_tiled(caplog):
     """The host's 'Tiling' lets convolutions see the opposite border."""
     vae = diffusers_vae()
     for layer in vae.modules():
@@ -62,8 +62,8 @@ def test_seamless_pictures_are_decoded_as_a_whole(caplog):
     z = input_for("Decoder", 24, 40)
     expected = vae.decode(z).sample
     with tiled_vae(vae, tile_size=16):
-        assert torch.equal(vae.decode(z).sample, expected)
-    assert "it runs as a whole" in caplog.text
+        assert (vae.decode(z).sample - expected).abs().max() <= 1e-4
+    assert "runs as a whole" not in caplog.text
 
 
 @pytest.mark.parametrize("kind", ["Decoder", "Encoder"])

@@ -122,8 +122,6 @@ def _check(task: Task) -> None:
     if isinstance(task, Attend):
         return
     conv = task.conv
-    if conv.padding_mode != "zeros":
-        raise UnsupportedNetwork("its convolutions see the opposite border, as 'Tiling' wants it")
     stride, padding = ((2, 2), (0, 0)) if task.resize == DOWN else ((1, 1), (1, 1))
     plain = conv.kernel_size == (3, 3) and conv.dilation == (1, 1) and conv.groups == 1
     if not plain or conv.stride != stride or conv.padding != padding:
