@@ -1,6 +1,6 @@
 """Does the demo checkpoint draw what it is asked? Prompts over the vocabulary, judged by a small network.
 
-.venv/bin/python -m miniwebui.training.evaluate [--prompts 400] [--pairs 8] [--sheets docs/images]
+.venv/bin/python -m miniwebui.training.evaluate [--prompts 400] [--pairs 8] [--cfg 4] [--sheets docs/images]
 
 The judge was trained on painted scenes; "painted" says how far it can be trusted on scenes it has not seen.
 """
@@ -140,6 +140,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=400)
     parser.add_argument("--pairs", type=int, default=8, help="pictures for each pair of thing and colour")
     parser.add_argument("--negatives", type=int, default=40, help="pictures for each negative prompt")
+    parser.add_argument("--cfg", type=float, default=4, help="guidance of the prompts and pairs")
     parser.add_argument("--sheets", type=Path, help="folder to write contact sheets to")
     options = parser.parse_args()
     webui.initialize(str(CHECKPOINT))
@@ -151,7 +152,8 @@ def main() -> None:
         ("pairs", pair_scenes(options.pairs)),
     ):
         painted = np.stack([paint(scene, rng) for scene in scenes])
-        for kind, pictures in (("painted", painted), ("drawn", draw([prompt(scene) for scene in scenes]))):
+        drawn = draw([prompt(scene) for scene in scenes], "--cfg", str(options.cfg))
+        for kind, pictures in (("painted", painted), (f"drawn at CFG {options.cfg:g}", drawn)):
             seen = judge.recognised(pictures, scenes)
             print(f"{name}, {kind}: " + ", ".join(f"{p} {share(v)}" for p, v in seen.items()), flush=True)
     measure_negatives(judge, options.negatives)
