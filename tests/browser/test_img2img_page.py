@@ -19,6 +19,7 @@ def page(checkpoint, browser):
         set_number(page, "img2img_steps", 2)
         for name in ("width", "height"):
             set_number(page, f"MD-i2i-latent-tile-{name}", 16)
+        choose(page, "MD-i2i-upscaler-index", "Nearest")
         yield page
         assert page.errors == []
 
@@ -68,10 +69,9 @@ def sources(page):
 
 
 def test_upscaling_leaves_the_size_sliders_alone(page, files):
+    set_number(page, "MD-i2i-upscaler-factor", 3)
     upload(page, "img2img_image", files["wide"])
     expect(page.locator("#img2img_image img")).to_be_visible()
-    choose(page, "MD-i2i-upscaler-index", "Nearest")
-    set_number(page, "MD-i2i-upscaler-factor", 3)
     (picture,) = drawn(page)
     assert picture.shape == (192, 384, 3)
     for name in ("width", "height"):
@@ -79,12 +79,12 @@ def test_upscaling_leaves_the_size_sliders_alone(page, files):
 
 
 def test_an_uploaded_mask_keeps_the_rest(page, files):
+    set_number(page, "MD-i2i-upscaler-factor", 2)
     tab(page, "Inpaint upload")
     upload(page, "img_inpaint_base", files["wide"])
     upload(page, "img_inpaint_mask", files["mask"])
     expect(page.locator("#img_inpaint_mask img")).to_be_visible()
     set_number(page, "img2img_mask_blur", 0)
-    set_number(page, "MD-i2i-upscaler-factor", 2)
     (picture,) = drawn(page)
     expected = np.asarray(Image.open(files["wide"]).resize((256, 128), Image.Resampling.NEAREST)).astype(int)
     changed = np.abs(picture - expected).max(axis=-1)
@@ -98,6 +98,7 @@ def test_an_uploaded_mask_keeps_the_rest(page, files):
 
 
 def test_several_pictures_keep_their_sizes(page, files):
+    set_number(page, "MD-i2i-upscaler-factor", 2)
     tab(page, "Batch")
     upload(page, "img2img_batch_upload", files["wide"], files["tall"])
     expect(page.locator("#img2img_batch_upload")).to_contain_text("tall")

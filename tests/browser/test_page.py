@@ -47,10 +47,9 @@ def test_hidden_features_do_not_show_and_sizes_show_when_overwriting(page):
     expect(page.locator("#MD-overwrite-width-t2i")).to_be_hidden()
     page.check("#MD-t2i-overwrite-image-size input")
     expect(page.locator("#MD-overwrite-width-t2i")).to_be_visible()
-    assert (
-        page.locator("#MD-t2i-noise-inverse").count() == 0
-        or page.locator("#MD-t2i-noise-inverse").is_hidden()
-    )
+    inversion = page.locator("#MD-t2i-noise-inverse")
+    expect(inversion).to_have_count(1)
+    expect(inversion).to_be_hidden()
 
 
 def test_an_error_reaches_the_user(page):

@@ -301,24 +301,54 @@ def test_sixteen_regions_and_the_other_tab(page, tab):
         assert [[region[name] for name in "xywh"] for region in regions] == boxes
 
 
+def test_a_pen_draws_and_moves(page, tab):
+    page.evaluate(
+        "window.pointers = []; addEventListener('pointerdown', e => pointers.push(e.pointerType), true)"
+    )
+    client = page.context.new_cdp_session(page)
+
+    def pen(start, end):
+        place = bounds(page, tab)
+        middle = [(a + b) / 2 for a, b in zip(start, end)]
+        for kind, point in zip(("Pressed", "Moved", "Moved", "Released"), (start, middle, end, end)):
+            client.send(
+                "Input.dispatchMouseEvent",
+                {
+                    "type": f"mouse{kind}",
+                    "x": place["x"] + place["width"] * point[0],
+                    "y": place["y"] + place["height"] * point[1],
+                    "button": "left",
+                    "buttons": 1,
+                    "clickCount": 1,
+                    "pointerType": "pen",
+                },
+            )
+
+    pen((0.2, 0.2), (0.6, 0.7))
+    near(fields(page, tab), [0.2, 0.2, 0.4, 0.5])
+    pen((0.4, 0.4), (0.5, 0.5))
+    near(fields(page, tab), [0.3, 0.3, 0.4, 0.5])
+    assert page.evaluate("pointers") == ["pen", "pen"]
+
+
 def test_touch_draws_and_moves(address, browser):
-    context = browser.new_context(viewport={"width": 1300, "height": 1400}, has_touch=True)
-    page = opened(context, address, "t2i")
-    client = context.new_cdp_session(page)
+    with browser.new_context(viewport={"width": 1300, "height": 1400}, has_touch=True) as context:
+        page = opened(context, address, "t2i")
+        client = context.new_cdp_session(page)
 
-    def touch(*points):
-        place = bounds(page, "t2i")
-        kinds = ["touchStart", *["touchMove"] * (len(points) - 1), "touchEnd"]
-        for kind, point in zip(kinds, [*points, None]):
-            at = {} if point is None else {
-                "x": place["x"] + place["width"] * point[0], "y": place["y"] + place["height"] * point[1]
-            }  # fmt: skip
-            client.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [at] if at else []})
+        def touch(*points):
+            place = bounds(page, "t2i")
+            kinds = ["touchStart", *["touchMove"] * (len(points) - 1), "touchEnd"]
+            for kind, point in zip(kinds, [*points, None]):
+                at = {} if point is None else {
+                    "x": place["x"] + place["width"] * point[0], "y": place["y"] + place["height"] * point[1]
+                }  # fmt: skip
+                client.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [at] if at else []})
 
-    touch((0.2, 0.2), (0.4, 0.4), (0.6, 0.7))
-    near(fields(page, "t2i"), [0.2, 0.2, 0.4, 0.5])
-    touch((0.4, 0.4), (0.45, 0.45), (0.5, 0.5))
-    near(fields(page, "t2i"), [0.3, 0.3, 0.4, 0.5])
-    touch((0.7, 0.8), (0.75, 0.85), (0.8, 0.9))  # the corner
-    near(fields(page, "t2i"), [0.3, 0.3, 0.5, 0.6])
-    context.close()
+        touch((0.2, 0.2), (0.4, 0.4), (0.6, 0.7))
+        near(fields(page, "t2i"), [0.2, 0.2, 0.4, 0.5])
+        touch((0.4, 0.4), (0.45, 0.45), (0.5, 0.5))
+        near(fields(page, "t2i"), [0.3, 0.3, 0.4, 0.5])
+        touch((0.7, 0.8), (0.75, 0.85), (0.8, 0.9))  # the corner
+        near(fields(page, "t2i"), [0.3, 0.3, 0.5, 0.6])
+        assert page.errors == []
