@@ -51,6 +51,19 @@ SHOWN = (
 )
 
 
+BESIDE = (
+    "meadow, day",
+    "meadow, day <lora:snow:1>",
+    "forest, sunset",
+    "forest, sunset <lora:snow:1>",
+    "mountains, day",
+    "mountains, day <lora:snow:1>",
+    "sea",
+    "sea, dusk-glow",
+)
+"""Pairs of prompts without and with the LoRA or the embedding."""
+
+
 def draw(prompts: Sequence[str], *options: str, first_seed: int = 1) -> Pictures:
     """One picture for each prompt, seeds counting up. [N, 256, 256, 3]"""
     pictures = []
@@ -98,7 +111,7 @@ def contact_sheet(
 
 
 def write_sheets(folder: Path) -> None:
-    """Contact sheets: prompts, and guidance of 1, 4 and 8."""
+    """Contact sheets: prompts; guidance of 1, 4 and 8; what the LoRA and the embedding do, one seed each."""
     contact_sheet(draw(SHOWN), SHOWN).save(folder / "demo-scenes.jpg", quality=90)
     prompts = (
         "sea, sunset, sun",
@@ -109,7 +122,9 @@ def write_sheets(folder: Path) -> None:
     rows = [draw(prompts, "--cfg", str(cfg), first_seed=40) for cfg in (1, 4, 8)]
     labels = [f"CFG {cfg}: {text}" for cfg in (1, 4, 8) for text in prompts]
     contact_sheet(np.concatenate(rows), labels, len(prompts)).save(folder / "demo-guidance.jpg", quality=90)
-    print(f"Wrote demo-scenes.jpg and demo-guidance.jpg in {folder}")
+    pictures = np.concatenate([draw([prompt], first_seed=3) for prompt in BESIDE])
+    contact_sheet(pictures, BESIDE, 4).save(folder / "demo-beside.jpg", quality=90)
+    print(f"Wrote demo-scenes.jpg, demo-guidance.jpg and demo-beside.jpg in {folder}")
 
 
 def measure_negatives(judge: Judge, count: int) -> None:
