@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from miniwebui.checkpoint_layout import load_checkpoint
 from miniwebui.torchvision_stand_in import torchvision_stand_in
-from miniwebui.training.autoencoder import paint_set
+from miniwebui.training.autoencoder import paint_set, psnr
 from miniwebui.training.diffusers_config import write_diffusers_config
 from miniwebui.training.export import CHECKPOINT, MODELS
 
@@ -21,6 +21,10 @@ def parts():
 
 def test_the_checkpoint_is_small_enough():
     assert CHECKPOINT.stat().st_size < 32 * 2**20
+
+
+def test_scenes_that_it_has_not_seen_come_through_its_vae(parts):
+    assert psnr(parts.vae, paint_set(6, 1001)) > 28
 
 
 def test_the_checkpoint_loads_into_a_pipeline_of_diffusers(tmp_path, parts):
