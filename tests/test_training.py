@@ -213,6 +213,21 @@ def test_what_stands_on_the_vae_follows_it(tmp_path):
     assert _run(tmp_path).settings("judge").base == ""
 
 
+def test_the_decoder_is_trained_further_while_the_latents_stay(tmp_path):
+    canvases = [random_canvas("things", np.random.default_rng(0))]
+    (tmp_path / "canvases-things-000.pkl").write_bytes(pickle.dumps(canvases))
+    first = make_vae().state_dict()
+    files.save(first, tmp_path / program.NORMALISED)
+    run = replace(_run(tmp_path), steps={"decoder": 2})
+    loop.train(program.STAGES["decoder"].job, run.settings("decoder"))
+    further = program.finished_vae(run)
+    changed = {key.split(".")[0] for key in first if not torch.equal(first[key], further[key])}
+    assert changed == {"post_quant_conv", "decoder"}
+    other = make_vae().state_dict()
+    files.save(other, tmp_path / program.NORMALISED)
+    assert all(torch.equal(other[key], value) for key, value in program.finished_vae(run).items())
+
+
 def test_the_lora_stands_on_the_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setattr(program, "CHECKPOINT", tmp_path / "demo.safetensors")
     bases = []
@@ -228,7 +243,8 @@ def test_steps_that_mean_nothing_are_refused(tmp_path, given, capsys):
     with pytest.raises(SystemExit):
         program.read_options(["--work", str(tmp_path), "--steps", "vae=3", given])
     assert (
-        f"argument --steps: '{given}' is not STAGE=N: a stage is one of vae, unet," in capsys.readouterr().err
+        f"argument --steps: '{given}' is not STAGE=N: a stage is one of vae, decoder, unet,"
+        in capsys.readouterr().err
     )
 
 

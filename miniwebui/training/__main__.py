@@ -20,7 +20,7 @@ from torch import Tensor
 from miniwebui.checkpoint_layout import Components
 from miniwebui.training import files
 from miniwebui.training.adapters import EmbeddingJob, LoraJob, attach, write_embedding, write_lora
-from miniwebui.training.autoencoder import VaeJob, make_vae
+from miniwebui.training.autoencoder import DecoderJob, VaeJob, make_vae
 from miniwebui.training.canvases import paint_canvases, read_canvases
 from miniwebui.training.denoiser import UnetJob, make_text_encoder, make_unet
 from miniwebui.training.export import CHECKPOINT, MODELS, export
@@ -31,6 +31,7 @@ from miniwebui.training.loop import (
     Settings,
     averaged_weights,
     pick_device,
+    stands_on_its_base,
     state_path,
     train,
     worker_count,
@@ -65,10 +66,12 @@ class Run:
 
     def settings(self, name: str) -> Settings:
         stage = STAGES[name]
-        start = CHECKPOINT if stage.on_top else self.start if name in ("vae", "unet") else None
+        below = (
+            CHECKPOINT if stage.on_top else self.work / NORMALISED if name in ("decoder", "unet") else None
+        )
+        start = self.start if name in ("vae", "unet") else below
         number = list(STAGES).index(name)
         steps = self.steps.get(name, stage.steps)
-        below = CHECKPOINT if stage.on_top else self.work / NORMALISED if name == "unet" else None
         base = files.content_hash(below) if below and below.exists() else ""
         return Settings(
             name, self.work, self.seed + number, steps, stage.rate, self.device, self.workers, start, base
@@ -77,6 +80,7 @@ class Run:
 
 STAGES = {
     "vae": Stage(VaeJob, 5000, 1.5e-3),
+    "decoder": Stage(DecoderJob, 2000, 1e-3),
     "unet": Stage(UnetJob, 10000, 1.5e-3),
     "judge": Stage(JudgeJob, 1000, 2e-3),
     "upscaler": Stage(UpscalerJob, 1200, 2e-3),
@@ -108,11 +112,22 @@ def of_network(weights: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     }
 
 
+def finished_vae(run: Run) -> dict[str, Tensor]:
+    """The normalised VAE, with the decoder that was trained further where there is one."""
+    decoder = run.settings("decoder")
+    if stands_on_its_base(decoder):
+        return of_network(averaged_weights(decoder), "vae")
+    vae: dict[str, Tensor] = files.load(run.work / NORMALISED)
+    return vae
+
+
 def write_checkpoint(run: Run) -> None:
-    """The demo checkpoint, of what the UNet's training has reached."""
+    """The demo checkpoint, of what the UNet's training has reached; nothing before that begins."""
+    if not state_path(run.settings("unet")).exists():
+        return
     weights = averaged_weights(run.settings("unet"))
     parts = Components(make_unet().eval(), make_vae().eval(), make_text_encoder().eval())
-    parts.vae.load_state_dict(files.load(run.work / NORMALISED))
+    parts.vae.load_state_dict(finished_vae(run))
     parts.unet.load_state_dict(of_network(weights, "unet"))
     parts.text_encoder.load_state_dict(of_network(weights, "text_encoder"))
     export(parts)
@@ -143,11 +158,12 @@ def make(run: Run, names: Iterable[str]) -> None:
     (run.work / SEED).write_text(str(run.seed))
     paint_canvases(run.work, run.seed, run.share, os.cpu_count() or 1)
     for name in names:
-        if name == "unet":
+        if name in ("decoder", "unet"):
             write_normalised_vae(run)
+        if name == "unet":
             encode_canvases(run.work, run.work / NORMALISED, run.device, run.workers)
         train(STAGES[name].job, run.settings(name))
-        if name == "unet":
+        if name in ("decoder", "unet"):
             write_checkpoint(run)
         elif name != "vae":
             write_small_file(run, name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +13,14 @@ from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
 from miniwebui.checkpoint_layout import load_checkpoint
-from miniwebui.training.canvases import read_canvases
+from miniwebui.training import files
+from miniwebui.training.canvases import Canvas, read_canvases
 from miniwebui.training.loop import Settings
-from miniwebui.training.painter import paint, random_scene
+from miniwebui.training.painter import MARGIN, paint, random_scene
 
 STAGES = ((0.0, 64, 12), (0.6, 128, 4), (0.85, 256, 2))
 """(from this part of the steps on, crop side, batch): small crops vary more, whole pictures have the true statistics"""
+DECODER_STAGES = ((0.0, 96, 8), (0.7, 256, 2))
 LATENT_NOISE = 0.04
 """Added while training, relative to the latent's spread: near latents shall mean near pictures."""
 NORM_GROUPS = 8
@@ -97,6 +101,8 @@ def canvas_images(work: Path) -> list[Tensor]:
 
 
 class VaeJob:
+    """Encoder and decoder together."""
+
     def __init__(self, settings: Settings, workers: int) -> None:
         vae = make_vae()
         if settings.start:
@@ -107,16 +113,81 @@ class VaeJob:
         self._device, self._workers = settings.device, workers
 
     def loss(self, done: float, generator: torch.Generator) -> Tensor:
-        side, count = next((side, count) for start_at, side, count in reversed(STAGES) if done >= start_at)
-        x = to_signed(crops(self._images, side, max(1, count // self._workers), generator))
-        x = x.to(self._device, memory_format=torch.channels_last)
-        vae = self.networks["vae"]
-        mean = vae.encode(x).latent_dist.mean
-        noise = torch.randn(mean.shape, generator=generator).to(self._device)
-        out = vae.decode(mean + LATENT_NOISE * mean.detach().std() * noise).sample
-        error = out - x
-        edges = error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
-        return error.square().mean() + 0.05 * error.abs().mean() + 0.1 * edges
+        side, count = stage_at(STAGES, done)
+        images = crops(self._images, side, max(1, count // self._workers), generator)
+        return reconstruction_loss(self.networks["vae"], images.to(self._device), generator)
 
     def report(self, average: nn.ModuleDict) -> str:
         return f", held out {psnr(average['vae'], self._held_out):.2f} dB"
+
+
+class DecoderJob:
+    """The decoder of a finished VAE, trained further on pictures with things.
+
+    The encoder stays as it is, so the latents do, and every UNet that was trained on them; as with Stable Diffusion's
+    own `vae-ft-mse`. A joint training gives little weight to things, which are small, and dulls their colours.
+    """
+
+    def __init__(self, settings: Settings, workers: int) -> None:
+        vae = make_vae().requires_grad_(False)
+        assert settings.start, "the decoder belongs to a VAE"
+        vae.load_state_dict(files.load(settings.start))
+        for part in (vae.post_quant_conv, vae.decoder):
+            part.requires_grad_(True)
+        self.networks = nn.ModuleDict({"vae": vae}).to(settings.device, memory_format=torch.channels_last)
+        paths = sorted(settings.work.glob("canvases-*.pkl"))
+        self._canvases = [_Pictured.of(canvas) for canvas in read_canvases(paths) if canvas.columns]
+        self._held_out = paint_set(6, settings.seed + 1000)
+        self._device, self._workers = settings.device, workers
+
+    def loss(self, done: float, generator: torch.Generator) -> Tensor:
+        side, count = stage_at(DECODER_STAGES, done)
+        picks = torch.randint(
+            len(self._canvases), (max(1, count // self._workers),), generator=generator
+        ).tolist()
+        images = torch.stack([self._canvases[pick].crop(side, generator) for pick in picks])
+        return reconstruction_loss(self.networks["vae"], images.to(self._device), generator)
+
+    def report(self, average: nn.ModuleDict) -> str:
+        return f", held out {psnr(average['vae'], self._held_out):.2f} dB"
+
+
+@dataclass(frozen=True)
+class _Pictured:
+    """A canvas's picture [3, H, W], uint8, and the pixel columns of its things."""
+
+    image: Tensor
+    columns: tuple[float, ...]
+
+    @classmethod
+    def of(cls, canvas: Canvas) -> _Pictured:
+        columns = tuple(column + MARGIN for column in canvas.columns)
+        return cls(torch.from_numpy(canvas.image).permute(2, 0, 1), columns)
+
+    def crop(self, side: int, generator: torch.Generator) -> Tensor:
+        """A square at any height that one of the things stands in the columns of."""
+        column = self.columns[int(torch.randint(len(self.columns), (), generator=generator))]
+        height, width = self.image.shape[-2:]
+        left = int(column - (0.2 + 0.6 * float(torch.rand((), generator=generator))) * side)
+        left = min(max(left, 0), width - side)
+        top = int(torch.randint(height - side + 1, (), generator=generator))
+        return self.image[:, top : top + side, left : left + side]
+
+
+def stage_at(stages: Sequence[tuple[float, int, int]], done: float) -> tuple[int, int]:
+    """Side of the crops and their number, when this part of the steps is done."""
+    return next((side, count) for start_at, side, count in reversed(stages) if done >= start_at)
+
+
+def reconstruction_loss(vae: AutoencoderKL, images: Tensor, generator: torch.Generator) -> Tensor:
+    """Squared and absolute error, and that of the edges, behind a latent with a little noise.
+
+    Args:
+        images: [B, 3, H, W], uint8, on the VAE's device; generator: on the CPU.
+    """
+    x = to_signed(images).contiguous(memory_format=torch.channels_last)
+    mean = vae.encode(x).latent_dist.mean
+    noise = torch.randn(mean.shape, generator=generator).to(mean)
+    error = vae.decode(mean + LATENT_NOISE * mean.detach().std() * noise).sample - x
+    edges = error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
+    return error.square().mean() + 0.05 * error.abs().mean() + 0.1 * edges

@@ -83,12 +83,15 @@ def is_finished(settings: Settings) -> bool:
     return path.exists() and bool(files.load(path)["step"] >= settings.steps)
 
 
+def stands_on_its_base(settings: Settings) -> bool:
+    """Whether there is a saved training, on what `settings.base` names. Older states, which do not know, count too."""
+    path = state_path(settings)
+    return path.exists() and files.load(path).get("base") in (None, "", settings.base)
+
+
 def _set_aside_what_stands_on_another_base(settings: Settings) -> None:
     path = state_path(settings)
-    base = (
-        files.load(path).get("base") if path.exists() else None
-    )  # older states do not know theirs, and are kept
-    if base and base != settings.base:
+    if path.exists() and not stands_on_its_base(settings):
         kept = path.replace(path.with_suffix(".old"))
         logger.warning(
             "%s: begins anew, because what it stands on has changed (%s)", settings.name, kept.name
