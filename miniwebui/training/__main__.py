@@ -80,7 +80,7 @@ class Run:
 
 STAGES = {
     "vae": Stage(VaeJob, 5000, 1.5e-3),
-    "decoder": Stage(DecoderJob, 2000, 1e-3),
+    "decoder": Stage(DecoderJob, 3000, 1e-3),
     "unet": Stage(UnetJob, 10000, 1.5e-3),
     "judge": Stage(JudgeJob, 1000, 2e-3),
     "upscaler": Stage(UpscalerJob, 1200, 2e-3),

@@ -100,28 +100,37 @@ def canvas_images(work: Path) -> list[Tensor]:
     return [torch.from_numpy(canvas.image).permute(2, 0, 1) for canvas in read_canvases(paths)]
 
 
-class VaeJob:
+class _Reconstruction:
+    """What the training of the whole VAE and that of its decoder have in common."""
+
+    def __init__(self, vae: AutoencoderKL, settings: Settings, workers: int) -> None:
+        self.networks = nn.ModuleDict({"vae": vae}).to(settings.device, memory_format=torch.channels_last)
+        self._held_out = paint_set(6, settings.seed + 1000)
+        self._device, self._workers = settings.device, workers
+
+    def _loss_of(self, images: Tensor, generator: torch.Generator, margin: int = 0) -> Tensor:
+        return reconstruction_loss(self.networks["vae"], images.to(self._device), generator, margin)
+
+    def report(self, average: nn.ModuleDict) -> str:
+        return f", held out {psnr(average['vae'], self._held_out):.2f} dB"
+
+
+class VaeJob(_Reconstruction):
     """Encoder and decoder together."""
 
     def __init__(self, settings: Settings, workers: int) -> None:
         vae = make_vae()
         if settings.start:
             vae.load_state_dict(load_checkpoint(settings.start).vae.state_dict())
-        networks = nn.ModuleDict({"vae": vae}).requires_grad_(True)
-        self.networks = networks.to(settings.device, memory_format=torch.channels_last)
-        self._images, self._held_out = canvas_images(settings.work), paint_set(6, settings.seed + 1000)
-        self._device, self._workers = settings.device, workers
+        super().__init__(vae.requires_grad_(True), settings, workers)
+        self._images = canvas_images(settings.work)
 
     def loss(self, done: float, generator: torch.Generator) -> Tensor:
         side, count = stage_at(STAGES, done)
-        images = crops(self._images, side, max(1, count // self._workers), generator)
-        return reconstruction_loss(self.networks["vae"], images.to(self._device), generator)
-
-    def report(self, average: nn.ModuleDict) -> str:
-        return f", held out {psnr(average['vae'], self._held_out):.2f} dB"
+        return self._loss_of(crops(self._images, side, max(1, count // self._workers), generator), generator)
 
 
-class DecoderJob:
+class DecoderJob(_Reconstruction):
     """The decoder of a finished VAE, trained further on pictures with things.
 
     The encoder stays as it is, so the latents do, and every UNet that was trained on them; as with Stable Diffusion's
@@ -131,28 +140,22 @@ class DecoderJob:
     """
 
     def __init__(self, settings: Settings, workers: int) -> None:
-        vae = make_vae().requires_grad_(False)
         assert settings.start, "the decoder belongs to a VAE"
+        vae = make_vae().requires_grad_(False)
         vae.load_state_dict(files.load(settings.start))
         for part in (vae.post_quant_conv, vae.decoder):
             part.requires_grad_(True)
-        self.networks = nn.ModuleDict({"vae": vae}).to(settings.device, memory_format=torch.channels_last)
+        super().__init__(vae, settings, workers)
         paths = sorted(settings.work.glob("canvases-*.pkl"))
         self._canvases = [_Pictured.of(canvas) for canvas in read_canvases(paths) if canvas.columns]
-        self._held_out = paint_set(6, settings.seed + 1000)
-        self._device, self._workers = settings.device, workers
 
     def loss(self, done: float, generator: torch.Generator) -> Tensor:
         side, count = stage_at(DECODER_STAGES, done)
         margin = MARGIN if float(torch.rand((), generator=generator)) < 0.5 else 0
-        picks = torch.randint(
-            len(self._canvases), (max(1, count // self._workers),), generator=generator
-        ).tolist()
+        number = max(1, count // self._workers)
+        picks = torch.randint(len(self._canvases), (number,), generator=generator).tolist()
         images = torch.stack([self._canvases[pick].crop(side + 2 * margin, generator) for pick in picks])
-        return reconstruction_loss(self.networks["vae"], images.to(self._device), generator, margin)
-
-    def report(self, average: nn.ModuleDict) -> str:
-        return f", held out {psnr(average['vae'], self._held_out):.2f} dB"
+        return self._loss_of(images, generator, margin)
 
 
 @dataclass(frozen=True)
