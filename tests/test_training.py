@@ -14,6 +14,7 @@ from miniwebui.training import __main__ as program
 from miniwebui.training import files, loop
 from miniwebui.training.autoencoder import make_vae
 from miniwebui.training.canvases import KINDS, Canvas, random_canvas
+from miniwebui.training.denoiser import make_text_encoder, make_unet
 from miniwebui.training.painter import (
     GROUNDS,
     HORIZON,
@@ -226,6 +227,20 @@ def test_the_decoder_is_trained_further_while_the_latents_stay(tmp_path):
     other = make_vae().state_dict()
     files.save(other, tmp_path / program.NORMALISED)
     assert all(torch.equal(other[key], value) for key, value in program.finished_vae(run).items())
+
+
+def test_no_checkpoint_is_made_of_a_unet_and_another_vae(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(program, "export", made.append)
+    files.save(make_vae().state_dict(), tmp_path / program.NORMALISED)
+    parts = {"unet": make_unet(), "text_encoder": make_text_encoder()}
+    weights = nn.ModuleDict(parts).state_dict()
+    for base in ("another", _run(tmp_path).settings("unet").base):
+        program.write_checkpoint(_run(tmp_path))
+        assert not made
+        files.save({"base": base, "step": 1, "average": weights}, tmp_path / "unet.pt")
+    program.write_checkpoint(_run(tmp_path))
+    assert len(made) == 1
 
 
 def test_the_lora_stands_on_the_checkpoint(tmp_path, monkeypatch):

@@ -122,8 +122,8 @@ def finished_vae(run: Run) -> dict[str, Tensor]:
 
 
 def write_checkpoint(run: Run) -> None:
-    """The demo checkpoint, of what the UNet's training has reached; nothing before that begins."""
-    if not state_path(run.settings("unet")).exists():
+    """The demo checkpoint, of what the UNet's training has reached; nothing while there is none for this VAE."""
+    if not stands_on_its_base(run.settings("unet")):
         return
     weights = averaged_weights(run.settings("unet"))
     parts = Components(make_unet().eval(), make_vae().eval(), make_text_encoder().eval())

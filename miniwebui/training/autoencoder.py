@@ -21,6 +21,7 @@ from miniwebui.training.painter import MARGIN, paint, random_scene
 STAGES = ((0.0, 64, 12), (0.6, 128, 4), (0.85, 256, 2))
 """(from this part of the steps on, crop side, batch): small crops vary more, whole pictures have the true statistics"""
 DECODER_STAGES = ((0.0, 96, 8), (0.7, 256, 2))
+"""The same for the decoder alone: a crop that holds a whole thing, then whole pictures"""
 LATENT_NOISE = 0.04
 """Added while training, relative to the latent's spread: near latents shall mean near pictures."""
 NORM_GROUPS = 8
