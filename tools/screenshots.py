@@ -10,9 +10,9 @@ IMAGES = ROOT / "docs/images"
 DEMO = ROOT / "miniwebui/models/Stable-diffusion/demo.safetensors"
 PROMPT = "city skyline, night"
 REGIONS = (
-    ("sea", "Background", ((0.0, 0.0), (0.5, 1.0))),
-    ("meadow", "Background", ((0.5, 0.0), (1.0, 1.0))),
-    ("red balloon", "Foreground", ((0.62, 0.0), (0.92, 1.0))),
+    ("sea", 4, "Background", ((0.0, 0.0), (0.55, 1.0))),
+    ("meadow", 24, "Background", ((0.45, 0.0), (1.0, 1.0))),
+    ("meadow, red balloon", 44, "Foreground", ((0.6, 0.0), (0.95, 1.0))),
 )
 
 
@@ -36,22 +36,23 @@ def draw_panorama(page: Any) -> None:
 
 
 def draw_regions(page: Any) -> None:
-    """Two halves and a balloon by hand; then their picture under the boxes."""
+    """Two halves and a balloon, as in the README's command, by hand; then their picture under the boxes."""
     page.fill("#txt2img_prompt textarea", "day")
     open_accordion(page, "MD-t2i-enabled")
     for element_id, value in (
         ("txt2img_width", 512),
-        ("txt2img_seed", 1),
+        ("txt2img_seed", 5),
         ("MD-t2i-latent-tile-width", 32),
         ("MD-t2i-latent-tile-height", 32),
+        ("MD-t2i-latent-tile-overlap", 16),
     ):
         set_number(page, element_id, value)
     page.click("#MD-t2i-regions .label-wrap")
     page.click("#MD-create-canvas-t2i")
-    for number, (prompt, kind, corners) in enumerate(REGIONS, 1):
+    for number, (prompt, seed, kind, corners) in enumerate(REGIONS, 1):
         drag(page, *corners)
         page.fill(f"#MD-t2i-{number}-prompt textarea", prompt)
-        set_number(page, f"MD-t2i-{number}-seed", number)
+        set_number(page, f"MD-t2i-{number}-seed", seed)
         if kind == "Foreground":
             page.click(f"#MD-t2i-{number}-blend-mode input")
             page.click(f"#MD-t2i-{number}-blend-mode li:has-text('{kind}')")
