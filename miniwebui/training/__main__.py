@@ -81,7 +81,7 @@ class Run:
 STAGES = {
     "vae": Stage(VaeJob, 5000, 1.5e-3),
     "decoder": Stage(DecoderJob, 3000, 1e-3),
-    "unet": Stage(UnetJob, 10000, 1.5e-3),
+    "unet": Stage(UnetJob, 24000, 1.5e-3),
     "judge": Stage(JudgeJob, 1000, 2e-3),
     "upscaler": Stage(UpscalerJob, 1200, 2e-3),
     "lora": Stage(LoraJob, 400, 1e-2, on_top=True),
