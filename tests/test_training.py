@@ -263,6 +263,21 @@ def test_steps_that_mean_nothing_are_refused(tmp_path, given, capsys):
     )
 
 
+@pytest.mark.parametrize(
+    ("option", "given", "sentence"),
+    [
+        ("--start", "missing.safetensors", "there is no file missing.safetensors"),
+        ("--device", "gpu", "'gpu' is none of auto, cpu and cuda"),
+        ("--device", "cuda", "PyTorch finds no CUDA device here; auto and cpu are allowed"),
+    ],
+)
+def test_what_is_not_here_is_refused(tmp_path, monkeypatch, option, given, sentence, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit):
+        program.read_options(["--work", str(tmp_path), option, given])
+    assert f"argument {option}: {sentence}" in capsys.readouterr().err
+
+
 def test_a_work_folder_belongs_to_one_seed_and_every_core_paints(tmp_path, monkeypatch, capsys):
     painted = []
     monkeypatch.setattr(program, "paint_canvases", lambda *args: painted.append(args))

@@ -179,6 +179,22 @@ def stage_steps(given: str) -> tuple[str, int]:
     return name, int(count)
 
 
+def usable_device(given: str) -> str:
+    """auto, cpu, or cuda where there is one."""
+    if given not in ("auto", "cpu", "cuda"):
+        raise argparse.ArgumentTypeError(f"{given!r} is none of auto, cpu and cuda")
+    if given == "cuda" and not torch.cuda.is_available():
+        raise argparse.ArgumentTypeError("PyTorch finds no CUDA device here; auto and cpu are allowed")
+    return given
+
+
+def existing_file(given: str) -> Path:
+    path = Path(given)
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(f"there is no file {given}")
+    return path
+
+
 def read_options(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line's; an error of theirs ends the program with one sentence."""
     parser = argparse.ArgumentParser(
@@ -189,11 +205,11 @@ def read_options(arguments: list[str] | None = None) -> argparse.Namespace:
         "--steps", nargs="+", type=stage_steps, default=[], metavar="STAGE=N", help="other numbers of steps"
     )
     parser.add_argument(
-        "--start", type=Path, help="checkpoint whose VAE, UNet and text encoder to begin with"
+        "--start", type=existing_file, help="checkpoint whose VAE, UNet and text encoder to begin with"
     )
     parser.add_argument("--share", type=float, default=1.0, help="part of the canvases that is painted")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--device", type=usable_device, default="auto", help="auto, cpu or cuda")
     parser.add_argument("--work", type=Path, default=Path(__file__).parent / "work")
     options = parser.parse_args(arguments)
     seed = options.work / SEED
