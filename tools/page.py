@@ -79,14 +79,41 @@ def chromium() -> Iterator[Browser]:
 
 
 def open_page(context: BrowserContext, url: str) -> Any:
-    """The page at this address, ready; `errors` of it collects what its scripts throw."""
+    """The page at this address, ready.
+
+    `errors` of it collects what its scripts throw, `under_way` are its requests that have no answer yet, and `heard` is
+    when the last one began or ended.
+    """
     page: Any = context.new_page()
     page.set_default_timeout(PATIENCE_MS)
-    page.errors = []
+    page.errors, page.under_way, page.heard = [], set(), time.monotonic()
     page.on("pageerror", lambda error: page.errors.append(str(error)))
+
+    def begins(request: Any) -> None:
+        page.under_way.add(request)
+        page.heard = time.monotonic()
+
+    def ends(request: Any) -> None:
+        page.under_way.discard(request)
+        page.heard = time.monotonic()
+
+    for event, told in (("request", begins), ("requestfinished", ends), ("requestfailed", ends)):
+        page.on(event, told)
     page.goto(url, wait_until="domcontentloaded")
     page.wait_for_selector("#MD-t2i-enabled-visible-checkbox")
     return page
+
+
+def upload(page: Any, element_id: str, *files: Any) -> None:
+    """Choose files, when the page has been quiet for half a second.
+
+    Gradio 3.41 forgets an upload that is under way when an answer to anything else arrives: names stay, files do not.
+    """
+    deadline = time.monotonic() + PATIENCE_MS / 1000
+    while page.under_way or time.monotonic() - page.heard < 0.5:
+        assert time.monotonic() < deadline, f"never quiet: {[request.url for request in page.under_way]}"
+        page.wait_for_timeout(100)
+    page.set_input_files(f"#{element_id} input[type=file]", list(files))
 
 
 def open_accordion(page: Any, element_id: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from tools.page import PATIENCE_MS, choose, open_accordion, open_page, running_page, set_number
+from tools.page import PATIENCE_MS, choose, open_accordion, open_page, running_page, set_number, upload
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +41,6 @@ def files(tmp_path):
 
 def tab(page, element_id):
     page.click(f".tab-nav button:has-text('{element_id}') >> visible=true")
-
-
-def upload(page, element_id, *paths):
-    page.set_input_files(f"#{element_id} input[type=file]", [str(path) for path in paths])
 
 
 def drawn(page):
