@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -44,12 +45,12 @@ EMBEDDINGS = MODELS.parent / "embeddings"
 
 @dataclass(frozen=True)
 class Stage:
-    """One network to train; `on_top`: it starts from the finished checkpoint."""
+    """One network to train; `base`: what it stands on, the normalised VAE or the finished checkpoint, if any."""
 
     job: Callable[[Settings, int], Job]
     steps: int
     rate: float
-    on_top: bool = False
+    base: Literal["", "vae", "checkpoint"] = ""
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,7 @@ class Run:
 
     def settings(self, name: str) -> Settings:
         stage = STAGES[name]
-        below = (
-            CHECKPOINT if stage.on_top else self.work / NORMALISED if name in ("decoder", "unet") else None
-        )
+        below = {"": None, "vae": self.work / NORMALISED, "checkpoint": CHECKPOINT}[stage.base]
         start = self.start if name in ("vae", "unet") else below
         number = list(STAGES).index(name)
         steps = self.steps.get(name, stage.steps)
@@ -80,12 +79,12 @@ class Run:
 
 STAGES = {
     "vae": Stage(VaeJob, 5000, 1.5e-3),
-    "decoder": Stage(DecoderJob, 3000, 1e-3),
-    "unet": Stage(UnetJob, 24000, 1.5e-3),
+    "decoder": Stage(DecoderJob, 3000, 1e-3, "vae"),
+    "unet": Stage(UnetJob, 24000, 1.5e-3, "vae"),
     "judge": Stage(JudgeJob, 1000, 2e-3),
     "upscaler": Stage(UpscalerJob, 1200, 2e-3),
-    "lora": Stage(LoraJob, 400, 1e-2, on_top=True),
-    "embedding": Stage(EmbeddingJob, 60, 4e-3, on_top=True),
+    "lora": Stage(LoraJob, 400, 1e-2, "checkpoint"),
+    "embedding": Stage(EmbeddingJob, 60, 4e-3, "checkpoint"),
 }
 
 
@@ -158,12 +157,13 @@ def make(run: Run, names: Iterable[str]) -> None:
     (run.work / SEED).write_text(str(run.seed))
     paint_canvases(run.work, run.seed, run.share, os.cpu_count() or 1)
     for name in names:
-        if name in ("decoder", "unet"):
+        on_vae = STAGES[name].base == "vae"
+        if on_vae:
             write_normalised_vae(run)
         if name == "unet":
             encode_canvases(run.work, run.work / NORMALISED, run.device, run.workers)
         train(STAGES[name].job, run.settings(name))
-        if name in ("decoder", "unet"):
+        if on_vae:
             write_checkpoint(run)
         elif name != "vae":
             write_small_file(run, name)

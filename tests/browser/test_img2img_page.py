@@ -97,8 +97,7 @@ def test_several_pictures_keep_their_sizes(page, files):
     set_number(page, "MD-i2i-upscaler-factor", 2)
     tab(page, "Batch")
     upload(page, "img2img_batch_upload", files["wide"], files["tall"])
-    expect(page.locator("#img2img_batch_upload .download a")).to_have_count(
-        2
-    )  # names are there before the files are
+    links = page.locator("#img2img_batch_upload .download a")  # names are there before the files are
+    expect(links).to_have_count(2)
     pictures = drawn(page)
     assert [picture.shape[:2] for picture in pictures][:2] == [(128, 256), (192, 128)]
