@@ -2,9 +2,9 @@
 
 .venv/bin/python benchmarks/training_schedule.py --start FILE [--steps 160]     (from the repository's root)
 
-Needs the cached latents, which `.venv/bin/python -m miniwebui.training --only vae unet --steps unet=1` leaves. Every
-variant begins with FILE's weights, sees the same batches, noises and timesteps, and is then measured on others, the
-same for all: mean squared error of the foretold picture (latents of unit variance), by the amount of noise. AdamW
+Needs the cached latents, which `.venv/bin/python -m painted_world.training --only vae unet --steps unet=1` leaves.
+Every variant begins with FILE's weights, sees the same batches, noises and timesteps, and is then measured on others,
+the same for all: mean squared error of the foretold picture (latents of unit variance), by the amount of noise. AdamW
 throughout.
 """
 
@@ -24,11 +24,11 @@ from torch import Tensor, nn
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from miniwebui.training import denoiser, loop  # noqa: E402
-from miniwebui.training.denoiser import MIN_SNR, SHARES, Batches, UnetJob, alphas_cumprod  # noqa: E402
-from miniwebui.training.loop import Settings, averaged_weights, train  # noqa: E402
+from painted_world import denoiser, loop  # noqa: E402
+from painted_world.denoiser import MIN_SNR, SHARES, Batches, UnetJob, alphas_cumprod  # noqa: E402
+from painted_world.loop import Settings, averaged_weights, train  # noqa: E402
 
-WORK = ROOT / "miniwebui/training/work"
+WORK = ROOT / "painted_world/work"
 HALVES = 2
 """Batches are half of the training's: one process does it here, where two share a step there."""
 BANDS = ((0, 250), (250, 500), (500, 750), (750, 1000))

@@ -38,7 +38,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from miniwebui.checkpoint_layout import load_checkpoint  # noqa: E402
-from miniwebui.training.painter import paint, random_scene  # noqa: E402
+from painted_world.painter import paint, random_scene  # noqa: E402
 from tile_methods import vae_executor, vae_layers  # noqa: E402
 from tile_methods.vae_program import compile_network  # noqa: E402
 from tile_utils.group_norm import Affine, affine, measure, pool  # noqa: E402

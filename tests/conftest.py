@@ -18,9 +18,9 @@ settings.load_profile("unhurried")
 def checkpoint(tmp_path_factory):
     """A checkpoint with random weights: the networks are real, the pictures are noise."""
     from miniwebui.checkpoint_layout import Components, save_checkpoint
-    from miniwebui.training.autoencoder import make_vae
-    from miniwebui.training.denoiser import make_text_encoder, make_unet
     from modules.sd_hijack import text_model_of
+    from painted_world.autoencoder import make_vae
+    from painted_world.denoiser import make_text_encoder, make_unet
 
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("checkpoint") / "random.safetensors"

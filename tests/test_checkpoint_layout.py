@@ -6,8 +6,8 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 
 from miniwebui import checkpoint_layout as layout
 from miniwebui.checkpoint_layout import CheckpointError, Components, load_checkpoint, save_checkpoint
-from miniwebui.training.autoencoder import make_vae
-from miniwebui.training.denoiser import make_text_encoder, make_unet
+from painted_world.autoencoder import make_vae
+from painted_world.denoiser import make_text_encoder, make_unet
 
 
 @pytest.fixture(scope="module")

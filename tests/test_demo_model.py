@@ -9,9 +9,9 @@ from safetensors.torch import load_file
 
 from miniwebui.checkpoint_layout import load_checkpoint
 from miniwebui.torchvision_stand_in import torchvision_stand_in
-from miniwebui.training.autoencoder import paint_set, psnr
-from miniwebui.training.diffusers_config import write_diffusers_config
-from miniwebui.training.export import CHECKPOINT, MODELS
+from painted_world.autoencoder import paint_set, psnr
+from painted_world.diffusers_config import write_diffusers_config
+from painted_world.export import CHECKPOINT, MODELS
 
 
 @pytest.fixture(scope="module")

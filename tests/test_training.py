@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import sys
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,12 +11,12 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from miniwebui.training import __main__ as program
-from miniwebui.training import files, loop
-from miniwebui.training.autoencoder import make_vae
-from miniwebui.training.canvases import KINDS, Canvas, random_canvas
-from miniwebui.training.denoiser import make_text_encoder, make_unet
-from miniwebui.training.painter import (
+from painted_world import canvases, files, loop, painter
+from painted_world import training as program
+from painted_world.autoencoder import make_vae
+from painted_world.canvases import KINDS, Canvas, random_canvas
+from painted_world.denoiser import make_text_encoder, make_unet
+from painted_world.painter import (
     GROUNDS,
     HORIZON,
     MARGIN,
@@ -203,8 +204,8 @@ def _trained_vae(work, seconds):
 def test_what_stands_on_the_vae_follows_it(tmp_path):
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (32, 32, 3), np.uint8) for _ in range(2)]
-    canvases = [Canvas("scene", Scene("sea", "day"), (), image) for image in images]
-    (tmp_path / "canvases-scene-000.pkl").write_bytes(pickle.dumps(canvases))
+    painted = [Canvas("scene", Scene("sea", "day"), (), image) for image in images]
+    (tmp_path / "canvases-scene-000.pkl").write_bytes(pickle.dumps(painted))
     normalised, bases = tmp_path / program.NORMALISED, []
     for age in (0, 10, -10):  # seconds for which the VAE is older than what was made of it
         _trained_vae(tmp_path, normalised.stat().st_mtime - age if bases else 1)
@@ -214,9 +215,25 @@ def test_what_stands_on_the_vae_follows_it(tmp_path):
     assert _run(tmp_path).settings("judge").base == ""
 
 
+def test_canvases_painted_under_the_former_name_are_read(tmp_path, monkeypatch):
+    path = tmp_path / "canvases-scene-000.pkl"
+    painted = random_canvas("scene", np.random.default_rng(0))
+    former = {"canvases": (Canvas, canvases), "painter.vocabulary": (Scene, Thing, painter.vocabulary)}
+    for name, (*classes, module) in former.items():
+        monkeypatch.setitem(sys.modules, f"miniwebui.training.{name}", module)
+        for one in classes:
+            monkeypatch.setattr(one, "__module__", f"miniwebui.training.{name}")
+    path.write_bytes(pickle.dumps([painted]))
+    monkeypatch.undo()
+    assert b"miniwebui.training.painter" in path.read_bytes()
+    (read,) = canvases.read_canvases([path])
+    assert (read.kind, read.scene, read.columns) == (painted.kind, painted.scene, painted.columns)
+    assert np.array_equal(read.image, painted.image)
+
+
 def test_the_decoder_is_trained_further_while_the_latents_stay(tmp_path):
-    canvases = [random_canvas("things", np.random.default_rng(0))]
-    (tmp_path / "canvases-things-000.pkl").write_bytes(pickle.dumps(canvases))
+    painted = [random_canvas("things", np.random.default_rng(0))]
+    (tmp_path / "canvases-things-000.pkl").write_bytes(pickle.dumps(painted))
     first = make_vae().state_dict()
     files.save(first, tmp_path / program.NORMALISED)
     run = replace(_run(tmp_path), steps={"decoder": 2})

@@ -11,10 +11,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from miniwebui.checkpoint_layout import Components, load_checkpoint
-from miniwebui.training.canvases import STAND_IN
-from miniwebui.training.denoiser import Batches, alphas_cumprod, loss_of
-from miniwebui.training.latents import tokenize
-from miniwebui.training.loop import Settings
+from painted_world.canvases import STAND_IN
+from painted_world.denoiser import Batches, alphas_cumprod, loss_of
+from painted_world.latents import tokenize
+from painted_world.loop import Settings
 
 RANK = 8
 FIRST_GUESS = "sunset sun"

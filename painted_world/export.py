@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from miniwebui.checkpoint_layout import Components, save_checkpoint
-from miniwebui.training.autoencoder import paint_set, to_signed
-from miniwebui.training.latents import SCALE_FACTOR
+from painted_world.autoencoder import paint_set, to_signed
+from painted_world.latents import SCALE_FACTOR
 
 logger = logging.getLogger(__name__)
 
-MODELS = Path(__file__).parent.parent / "models"
+MODELS = Path(__file__).parent.parent / "miniwebui" / "models"
 CHECKPOINT = MODELS / "Stable-diffusion" / "demo.safetensors"
 
 

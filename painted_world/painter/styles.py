@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from miniwebui.training.painter.canvas import Array, Patch, Rng
+from painted_world.painter.canvas import Array, Patch, Rng
 
 PIXEL = 8
 """Side of a block of pixel art: a latent pixel, so that blocks stay sharp through the VAE."""

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from miniwebui.checkpoint_layout import load_checkpoint
-from miniwebui.training.autoencoder import NORM_GROUPS
-from miniwebui.training.canvases import KINDS
-from miniwebui.training.latents import read_latents, tokenize
-from miniwebui.training.loop import Settings
+from painted_world.autoencoder import NORM_GROUPS
+from painted_world.canvases import KINDS
+from painted_world.latents import read_latents, tokenize
+from painted_world.loop import Settings
 
 BATCH, MIN_SNR = 16, 5.0
 SHARES = {"scene": 0.3, "things": 0.38, "tall": 0.2, "close": 0.12}

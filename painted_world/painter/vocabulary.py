@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from miniwebui.training.painter.canvas import SIZE, Colour, Rng
+from painted_world.painter.canvas import SIZE, Colour, Rng
 
 GROUNDS = ("sea", "meadow", "desert", "forest", "mountains", "city skyline")
 TIMES = ("day", "sunset", "night")

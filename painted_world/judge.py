@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from miniwebui.training.canvases import Canvas, read_canvases
-from miniwebui.training.loop import Settings
-from miniwebui.training.painter import COLOURED, COLOURS, GROUNDS, MARGIN, THINGS, TIMES, Scene
+from painted_world.canvases import Canvas, read_canvases
+from painted_world.loop import Settings
+from painted_world.painter import COLOURED, COLOURS, GROUNDS, MARGIN, THINGS, TIMES, Scene
 
 WEIGHTS = Path(__file__).parent / "judge.safetensors"
 SIDE, BATCH = 128, 24

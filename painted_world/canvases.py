@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from miniwebui.training.painter import (
+from painted_world.painter import (
     GROUNDS,
     HORIZON,
     MARGIN,
@@ -26,7 +27,7 @@ from miniwebui.training.painter import (
     random_thing,
     things_of,
 )
-from miniwebui.training.painter.canvas import Rng
+from painted_world.painter.canvas import Rng
 
 logger = logging.getLogger(__name__)
 
@@ -163,8 +164,14 @@ def paint_canvases(work: Path, seed: int, share: float = 1.0, processes: int = 2
     return [job[0] for job in jobs]
 
 
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        """Caches from before this package had a place of its own name its classes by the former one."""
+        return super().find_class(module.replace("miniwebui.training", "painted_world"), name)
+
+
 def read_canvases(paths: list[Path]) -> Iterator[Canvas]:
     """All canvases of the cache's files, which this program wrote."""
     for path in paths:
         with path.open("rb") as file:
-            yield from pickle.load(file)
+            yield from _Unpickler(file).load()

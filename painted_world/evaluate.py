@@ -1,6 +1,6 @@
 """Does the demo checkpoint draw what it is asked? Prompts over the vocabulary, judged by a small network.
 
-.venv/bin/python -m miniwebui.training.evaluate [--prompts 400] [--pairs 8] [--cfg 4] [--sheets docs/images]
+.venv/bin/python -m painted_world.evaluate [--prompts 400] [--pairs 8] [--cfg 4] [--sheets docs/images]
 
 The judge was trained on painted scenes; "painted" says how far it can be trusted on scenes it has not seen.
 """
@@ -18,11 +18,11 @@ from PIL import Image, ImageDraw
 
 from miniwebui import render, webui
 from miniwebui.checkpoint_layout import load_checkpoint
-from miniwebui.training.autoencoder import paint_set, psnr
-from miniwebui.training.export import CHECKPOINT
-from miniwebui.training.judge import Judge, Pictures
-from miniwebui.training.painter import COLOURED, COLOURS, TIMES, Scene, Thing, paint, random_scene
-from miniwebui.training.painter.canvas import Rng
+from painted_world.autoencoder import paint_set, psnr
+from painted_world.export import CHECKPOINT
+from painted_world.judge import Judge, Pictures
+from painted_world.painter import COLOURED, COLOURS, TIMES, Scene, Thing, paint, random_scene
+from painted_world.painter.canvas import Rng
 
 NEGATIVES = ("night", "sunset", "sea", "city skyline")
 HOME = {"balloon": "meadow", "house": "meadow", "boat": "sea"}

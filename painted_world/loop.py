@@ -21,7 +21,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from miniwebui.training import files
+from painted_world import files
 
 logger = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from miniwebui.clip_tokenizer import clip_tokenizer
-from miniwebui.training import files
-from miniwebui.training.autoencoder import make_vae, to_signed
-from miniwebui.training.canvases import KINDS, read_canvases
-from miniwebui.training.painter import MARGIN
+from painted_world import files
+from painted_world.autoencoder import make_vae, to_signed
+from painted_world.canvases import KINDS, read_canvases
+from painted_world.painter import MARGIN
 
 logger = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
 from miniwebui.checkpoint_layout import load_checkpoint
-from miniwebui.training import files
-from miniwebui.training.canvases import Canvas, read_canvases
-from miniwebui.training.loop import Settings
-from miniwebui.training.painter import MARGIN, paint, random_scene
+from painted_world import files
+from painted_world.canvases import Canvas, read_canvases
+from painted_world.loop import Settings
+from painted_world.painter import MARGIN, paint, random_scene
 
 STAGES = ((0.0, 64, 12), (0.6, 128, 4), (0.85, 256, 2))
 """(from this part of the steps on, crop side, batch): small crops vary more, whole pictures have the true statistics"""

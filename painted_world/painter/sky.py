@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from miniwebui.training.painter.canvas import HORIZON, Array, Colour, Patch, Rng, mix, times
-from miniwebui.training.painter.vocabulary import Thing
+from painted_world.painter.canvas import HORIZON, Array, Colour, Patch, Rng, mix, times
+from painted_world.painter.vocabulary import Thing
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from miniwebui.training.painter.canvas import HORIZON, SIZE, Array, Colour, Patch, Rng, line_noise, mix, times
-from miniwebui.training.painter.sky import Mood, light_place, sky_colours
-from miniwebui.training.painter.vocabulary import Thing
+from painted_world.painter.canvas import HORIZON, SIZE, Array, Colour, Patch, Rng, line_noise, mix, times
+from painted_world.painter.sky import Mood, light_place, sky_colours
+from painted_world.painter.vocabulary import Thing
 
 BRICKS = ((176, 112, 92), (198, 170, 136), (120, 128, 146), (142, 104, 96), (206, 196, 180))
 Lights = tuple[Thing, ...]

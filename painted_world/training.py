@@ -1,8 +1,8 @@
 """Make everything that is trained here, from nothing: paint, VAE, latents, UNet and text encoder, and the small files.
 
-.venv/bin/python -m miniwebui.training [--only vae] [--steps unet=4000] [--start demo.safetensors] [--device cuda]
+.venv/bin/python -m painted_world.training [--only vae] [--steps unet=4000] [--start demo.safetensors] [--device cuda]
 
-What a run that was interrupted has reached lies in miniwebui/training/work/; the same command goes on from there.
+What a run that was interrupted has reached lies in painted_world/work/; the same command goes on from there.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ import torch
 from torch import Tensor
 
 from miniwebui.checkpoint_layout import Components
-from miniwebui.training import files
-from miniwebui.training.adapters import EmbeddingJob, LoraJob, attach, write_embedding, write_lora
-from miniwebui.training.autoencoder import DecoderJob, VaeJob, make_vae
-from miniwebui.training.canvases import paint_canvases, read_canvases
-from miniwebui.training.denoiser import UnetJob, make_text_encoder, make_unet
-from miniwebui.training.export import CHECKPOINT, MODELS, export
-from miniwebui.training.judge import JudgeJob, JudgeNet, write_judge
-from miniwebui.training.latents import encode, encode_canvases, normalise_latents
-from miniwebui.training.loop import (
+from painted_world import files
+from painted_world.adapters import EmbeddingJob, LoraJob, attach, write_embedding, write_lora
+from painted_world.autoencoder import DecoderJob, VaeJob, make_vae
+from painted_world.canvases import paint_canvases, read_canvases
+from painted_world.denoiser import UnetJob, make_text_encoder, make_unet
+from painted_world.export import CHECKPOINT, MODELS, export
+from painted_world.judge import JudgeJob, JudgeNet, write_judge
+from painted_world.latents import encode, encode_canvases, normalise_latents
+from painted_world.loop import (
     Job,
     Settings,
     averaged_weights,
@@ -37,7 +37,7 @@ from miniwebui.training.loop import (
     train,
     worker_count,
 )
-from miniwebui.training.upscaler import CompactUpscaler, UpscalerJob, write_upscaler
+from painted_world.upscaler import CompactUpscaler, UpscalerJob, write_upscaler
 
 NORMALISED, SEED = "vae-normalised.pt", "seed"
 EMBEDDINGS = MODELS.parent / "embeddings"

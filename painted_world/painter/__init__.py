@@ -8,12 +8,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from miniwebui.training.painter.canvas import HORIZON, SIZE, Rng, View, canvas
-from miniwebui.training.painter.grounds import cover_with_snow, paint_ground
-from miniwebui.training.painter.sky import mood_of, paint_sky
-from miniwebui.training.painter.styles import apply_style
-from miniwebui.training.painter.things import paint_thing
-from miniwebui.training.painter.vocabulary import (
+from painted_world.painter.canvas import HORIZON, SIZE, Rng, View, canvas
+from painted_world.painter.grounds import cover_with_snow, paint_ground
+from painted_world.painter.sky import mood_of, paint_sky
+from painted_world.painter.styles import apply_style
+from painted_world.painter.things import paint_thing
+from painted_world.painter.vocabulary import (
     COLOURED,
     COLOURS,
     GROUNDS,

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from miniwebui.training.painter.canvas import HORIZON, Colour, Patch, Rng, mix, times
-from miniwebui.training.painter.grounds import fir
-from miniwebui.training.painter.sky import Mood
-from miniwebui.training.painter.vocabulary import COLOURS, Thing
+from painted_world.painter.canvas import HORIZON, Colour, Patch, Rng, mix, times
+from painted_world.painter.grounds import fir
+from painted_world.painter.sky import Mood
+from painted_world.painter.vocabulary import COLOURS, Thing
 
 
 def paint_thing(patch: Patch, thing: Thing, time: str, mood: Mood, rng: Rng) -> None:

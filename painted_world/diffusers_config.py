@@ -1,6 +1,6 @@
 """Write the folder of configurations that diffusers' `from_single_file` needs beside the demo checkpoint.
 
-.venv/bin/python -m miniwebui.training.diffusers_config demo-config
+.venv/bin/python -m painted_world.diffusers_config demo-config
 
 Then: StableDiffusionPipeline.from_single_file("demo.safetensors", config="demo-config", local_files_only=True).
 The networks' sizes are not Stable Diffusion's, and a single file does not hold them.
@@ -17,7 +17,7 @@ from diffusers import DPMSolverMultistepScheduler
 
 from miniwebui.checkpoint_layout import load_checkpoint
 from miniwebui.clip_tokenizer import clip_tokenizer
-from miniwebui.training.export import CHECKPOINT
+from painted_world.export import CHECKPOINT
 
 PARTS = {
     "scheduler": ("diffusers", "DPMSolverMultistepScheduler"),

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from miniwebui.training.autoencoder import canvas_images, crops, paint_set
-from miniwebui.training.loop import Settings
+from painted_world.autoencoder import canvas_images, crops, paint_set
+from painted_world.loop import Settings
 
 SCALE = 4
 WIDTH, CONVOLUTIONS = 32, 8

@@ -1,1 +1,0 @@
-"""Paints the demo world, trains the demo checkpoint on it and measures it."""
