@@ -39,8 +39,9 @@ sys.path.insert(0, str(ROOT))
 
 from miniwebui.checkpoint_layout import load_checkpoint  # noqa: E402
 from painted_world.painter import paint, random_scene  # noqa: E402
-from tile_methods import vae_executor, vae_layers  # noqa: E402
-from tile_methods.vae_program import compile_network  # noqa: E402
+from tile_methods.vae import layers as vae_layers  # noqa: E402
+from tile_methods.vae import run as vae_executor  # noqa: E402
+from tile_methods.vae.program import compile_network  # noqa: E402
 from tile_utils.group_norm import Affine, affine, measure, pool  # noqa: E402
 
 DEMO = ROOT / "miniwebui/models/Stable-diffusion/demo.safetensors"

@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT))
 
 from miniwebui.checkpoint_layout import load_checkpoint  # noqa: E402
 from miniwebui.clip_tokenizer import clip_tokenizer  # noqa: E402
-from tile_methods.vae_context import tiled_vae  # noqa: E402
+from tile_methods.vae import tiled_vae  # noqa: E402
 
 
 def demo_pipeline() -> StableDiffusionPipeline:

@@ -10,12 +10,15 @@ from diffusers import AutoencoderKL
 from torch import nn
 
 from tests import ldm_vae
-from tile_methods import vae_executor, vae_fast, vae_layers, vae_storage
-from tile_methods.vae_context import tiled_vae
-from tile_methods.vae_exact import ExactWorker
-from tile_methods.vae_executor import Interrupted, run
-from tile_methods.vae_program import UP, UnsupportedNetwork, compile_network
-from tile_methods.vae_storage import DeviceStore, HostStore, free_memory
+from tile_methods.vae import fast as vae_fast
+from tile_methods.vae import layers as vae_layers
+from tile_methods.vae import run as vae_executor
+from tile_methods.vae import storage as vae_storage
+from tile_methods.vae import tiled_vae
+from tile_methods.vae.exact import ExactWorker
+from tile_methods.vae.program import UP, UnsupportedNetwork, compile_network
+from tile_methods.vae.run import Interrupted, run
+from tile_methods.vae.storage import DeviceStore, HostStore, free_memory
 from tile_utils.group_norm import affine, measure, pool
 
 

@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 from modules import devices, sd_models, sd_vae_approx, shared
 from tile_host import webui
-from tile_methods.vae_context import tiled_network
-from tile_methods.vae_executor import Interrupted
+from tile_methods.vae.context import tiled_network
+from tile_methods.vae.run import Interrupted
 from tile_utils import patching
 from tile_utils.geometry import OPT_F
 from tile_utils.infotext import to_infotext

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tile_methods import vae_layers as layers
-from tile_methods.vae_program import DOWN, SAME, UP, Attend, Convolve, Task, resize_of
-from tile_methods.vae_storage import FeatureMap, Store
+from tile_methods.vae import layers
+from tile_methods.vae.program import DOWN, SAME, UP, Attend, Convolve, Task, resize_of
+from tile_methods.vae.storage import FeatureMap, Store
 from tile_utils.group_norm import Affine, Moments, affine, measure, pool
 
 

@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tile_methods import vae_layers as layers
-from tile_methods.vae_program import DOWN, SAME, UP, Convolve
+from tile_methods.vae import layers
+from tile_methods.vae.program import DOWN, SAME, UP, Convolve
 from tile_utils.geometry import Box
 from tile_utils.group_norm import Affine, Moments, affine, measure, pool
 

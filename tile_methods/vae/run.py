@@ -12,11 +12,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from tile_methods.vae_exact import ExactWorker, output_shape, plan_bounds
-from tile_methods.vae_fast import chunks_of_crops, estimate, run_tiles, tile_boxes
-from tile_methods.vae_layers import Guard
-from tile_methods.vae_program import DOWN, UP, Attend, Convolve, Task, compile_network, resize_of
-from tile_methods.vae_storage import DeviceStore, HostStore, Store, fits
+from tile_methods.vae.exact import ExactWorker, output_shape, plan_bounds
+from tile_methods.vae.fast import chunks_of_crops, estimate, run_tiles, tile_boxes
+from tile_methods.vae.layers import Guard
+from tile_methods.vae.program import DOWN, UP, Attend, Convolve, Task, compile_network, resize_of
+from tile_methods.vae.storage import DeviceStore, HostStore, Store, fits
 from tile_utils.geometry import OPT_F
 
 logger = logging.getLogger("Tiled VAE")
@@ -258,7 +258,7 @@ def run(
         gradients.
 
     Raises:
-        UnsupportedNetwork: see `vae_program`.
+        UnsupportedNetwork: see `program`.
         ValueError: `x` is no batch of pictures or holds NaN, or `tile_size` is no positive whole number.
         Interrupted: `interrupted` said so.
         OUT_OF_MEMORY: even with small tiles.

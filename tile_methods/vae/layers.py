@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tile_methods.vae_program import DOWN, UP, Attend, Convolve
+from tile_methods.vae.program import DOWN, UP, Attend, Convolve
 from tile_utils.group_norm import Affine
 
 SCORES = 2**26
