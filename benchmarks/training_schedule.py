@@ -68,7 +68,8 @@ def picture_errors(networks: nn.ModuleDict, batches: Batches, count: int) -> lis
     for band in BANDS:
         generator, of_band = torch.Generator().manual_seed(10_000_000), []
         for _ in range(count):
-            x0, tokens = batches.draw(generator)
+            batch = batches.draw(generator)
+            x0, tokens = batch.latents, batch.tokens
             t = torch.randint(*band, (len(x0),), generator=generator)
             alpha, noise = alphas[t].view(-1, 1, 1, 1), torch.randn(x0.shape, generator=generator)
             context = networks["text_encoder"](tokens).last_hidden_state

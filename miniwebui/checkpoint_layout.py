@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, ModelMixin, UNet2DConditionModel
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -88,19 +88,24 @@ def _unet_prefixes(levels: int, layers: int, attention: list[bool]) -> Iterator[
     yield "conv_out", "out.2"
 
 
-def _unet_keys(unet: UNet2DConditionModel) -> dict[str, str]:
-    """diffusers' key -> single-file key, for every tensor of the UNet."""
-    config = unet.config
+def unet_keys(network: ModelMixin, root: str, others: Mapping[str, str] | None = None) -> dict[str, str]:
+    """diffusers' key -> single-file key, for every tensor of a UNet or its first half.
+
+    Args:
+        root: what single-file keys begin with.
+        others: module names (diffusers -> single file) of what no UNet has.
+    """
+    config = network.config
     attention = ["CrossAttn" in kind for kind in config.down_block_types]
-    prefixes = dict(_unet_prefixes(len(attention), config.layers_per_block, attention))
+    prefixes = dict(_unet_prefixes(len(attention), config.layers_per_block, attention)) | dict(others or {})
     keys = {}
-    for key in unet.state_dict():
+    for key in network.state_dict():
         prefix = next(p for p in _prefixes_of(key) if p in prefixes)
         rest = key[len(prefix) + 1 :]
         if ".resnets." in prefix:
             name, kind = rest.rsplit(".", 1)
             rest = f"{_RESNET[name]}.{kind}"
-        keys[key] = f"{UNET}{prefixes[prefix]}.{rest}"
+        keys[key] = f"{root}{prefixes[prefix]}.{rest}"
     return keys
 
 
@@ -143,7 +148,7 @@ def _text_keys(text_encoder: CLIPTextModel) -> dict[str, str]:
 
 def _all_keys(parts: Components) -> list[tuple[nn.Module, dict[str, str]]]:
     return [
-        (parts.unet, _unet_keys(parts.unet)),
+        (parts.unet, unet_keys(parts.unet, UNET)),
         (parts.vae, _vae_keys(parts.vae)),
         (parts.text_encoder, _text_keys(parts.text_encoder)),
     ]
@@ -169,7 +174,8 @@ def save_checkpoint(
     save_file(tensors, path, {**metadata, "architecture": json.dumps(architecture)})
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a file by key, and its metadata. Raises CheckpointError if it cannot be read."""
     if not path.is_file():
         raise CheckpointError(f"There is no checkpoint {path}.")
     try:
@@ -267,7 +273,7 @@ def load_checkpoint(path: str | Path) -> Components:
         CheckpointError: the file is missing, damaged, or no checkpoint of Stable Diffusion 1.x.
     """
     path = Path(path)
-    tensors, metadata = _read(path)
+    tensors, metadata = read_tensors(path)
     architecture = json.loads(metadata.get("architecture", "{}"))
     try:
         components = Components(

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from miniwebui import webui
 from miniwebui.render_options import UsageError, check, nearest, parser, processing_object
 
 
-def script_args(runner: Any, requests: list[tuple[str, str]]) -> list[Any]:
-    """The argument list with the settings of each (title, JSON) put in.
+def script_args(runner: Any, requests: list[tuple[str, str]], units: Sequence[str] = ()) -> list[Any]:
+    """The argument list with the settings of each (title, JSON), and ControlNet's units (JSON), put in.
 
     Raises:
         UsageError: no such script, or the text is no JSON object.
@@ -25,18 +25,33 @@ def script_args(runner: Any, requests: list[tuple[str, str]]) -> list[Any]:
     """
     args = runner.default_args()
     for title, text in requests:
-        script = runner.script(title)
-        if script is None or script.args_from is None:
-            known = [script.title() for script in runner.alwayson_scripts]
-            raise UsageError(f"There is no script '{title}'; {nearest(title, known)}")
-        try:
-            settings = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise UsageError(f"The settings of '{title}' are not JSON: {error}.") from error
-        if not isinstance(settings, dict):
-            raise UsageError(f"The settings of '{title}' are not a JSON object.")
-        args[script.args_from : script.args_to] = _values(script, settings)
+        script = _known_script(runner, title)
+        args[script.args_from : script.args_to] = _values(script, _settings(title, text))
+    if units:
+        script = _known_script(runner, "ControlNet")
+        made = script.args_from_settings(*(_settings("ControlNet", text) for text in units))
+        args[script.args_from : script.args_to] = made
     return args
+
+
+def _known_script(runner: Any, title: str) -> Any:
+    """The always-on script of that title. Raises UsageError if there is none."""
+    script = runner.script(title)
+    if script is None or script.args_from is None:
+        known = [script.title() for script in runner.alwayson_scripts]
+        raise UsageError(f"There is no script '{title}'; {nearest(title, known)}")
+    return script
+
+
+def _settings(title: str, text: str) -> dict[str, Any]:
+    """The JSON object in `text`. Raises UsageError if it is none."""
+    try:
+        settings = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UsageError(f"The settings of '{title}' are not JSON: {error}.") from error
+    if not isinstance(settings, dict):
+        raise UsageError(f"The settings of '{title}' are not a JSON object.")
+    return settings
 
 
 def _values(script: Any, settings: dict[str, Any]) -> list[Any]:
@@ -80,7 +95,7 @@ def _save(processed: Any, out: Path) -> list[Path]:
 
 
 def _with_scripts(p: Any, options: argparse.Namespace) -> Any:
-    """The processing object with the always-on scripts of its tab, set as `--script` says."""
+    """The processing object with the always-on scripts of its tab, set as `--script` and `--controlnet` say."""
     from modules import scripts
 
     p.is_api = True  # the page's own controls do not set it up
@@ -89,7 +104,7 @@ def _with_scripts(p: Any, options: argparse.Namespace) -> Any:
         if options.init is None and options.init_dir is None
         else scripts.scripts_img2img
     )
-    p.script_args = tuple(script_args(p.scripts, options.script))
+    p.script_args = tuple(script_args(p.scripts, options.script, options.controlnet))
     return p
 
 

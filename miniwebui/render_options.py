@@ -38,6 +38,13 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--ckpt", help="checkpoint of Stable Diffusion 1.x")
     made.add_argument("--extension", action="append", help="folder of one more extension")
     made.add_argument("--script", nargs=2, action="append", default=[], metavar=("TITLE", "JSON"))
+    made.add_argument(
+        "--controlnet",
+        action="append",
+        default=[],
+        metavar="JSON",
+        help='a unit, such as {"image": "lines.png", "module": "invert", "model": "demo-lines"}; up to three',
+    )
     made.add_argument("--out", type=Path, help="where the picture goes (PNG)")
     return made
 

@@ -77,20 +77,21 @@ class _OnTop:
 
     def __init__(self, settings: Settings, workers: int, kind: str) -> None:
         assert settings.start is not None
-        self._parts = _frozen(load_checkpoint(settings.start), settings.device)
+        self._parts = frozen(load_checkpoint(settings.start), settings.device)
         self._batches, self._alphas = Batches(settings.work, workers, {kind: 1.0}), alphas_cumprod()
         self._device = settings.device
 
     def loss(self, done: float, generator: torch.Generator) -> Tensor:
-        latents, tokens = self._batches.draw(generator)
-        parts, x0 = self._parts, latents.to(self._device)
-        return loss_of(parts.unet, parts.text_encoder, x0, tokens, self._alphas, generator)
+        batch = self._batches.draw(generator)
+        parts, x0 = self._parts, batch.latents.to(self._device)
+        return loss_of(parts.unet, parts.text_encoder, x0, batch.tokens, self._alphas, generator)
 
     def report(self, average: nn.ModuleDict) -> str:
         return ""
 
 
-def _frozen(parts: Components, device: str) -> Components:
+def frozen(parts: Components, device: str) -> Components:
+    """On the device, and not to be trained."""
     for part in (parts.unet, parts.text_encoder):
         part.float().requires_grad_(False).to(device, memory_format=torch.channels_last)
     return parts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -99,29 +100,51 @@ def _draw_timesteps(count: int, generator: torch.Generator) -> Tensor:
     return torch.where(torch.rand(count, generator=generator) < 0.5, in_band, anywhere)
 
 
+@dataclass(frozen=True)
+class Batch:
+    """What the UNet sees at one step, and where it was cut out.
+
+    Attributes:
+        latents: of unit variance, [B, 4, h, w].
+        tokens: of the captions, [B, 77]; some are empty.
+        kind: of all its canvases.
+        windows: number of the canvas, and first latent column, of each.
+    """
+
+    latents: Tensor
+    tokens: Tensor
+    kind: str
+    windows: list[tuple[int, int]]
+
+
 class Batches:
-    """Random windows of the cached latents with one of their captions, of one kind of canvas a batch."""
+    """Random windows of the cached latents with one of their captions, of one kind of canvas a batch.
 
-    def __init__(self, work: Path, workers: int, shares: Mapping[str, float]) -> None:
+    `dropped`: how many of the captions are left out, 0 ... 1.
+    """
+
+    def __init__(
+        self, work: Path, workers: int, shares: Mapping[str, float], dropped: float = DROPPED_CAPTIONS
+    ) -> None:
         self._kinds, self._workers, self._shares = read_latents(work, list(shares)), workers, shares
-        self._empty = tokenize([""])[0]
+        self._empty, self._dropped = tokenize([""])[0], dropped
 
-    def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Latents [B, 4, h, 32] and tokens [B, 77]; some captions are empty."""
+    def draw(self, generator: torch.Generator) -> Batch:
         shares = torch.tensor([self._shares[kind] for kind in self._kinds])
         kind = list(self._kinds)[int(torch.multinomial(shares, 1, generator=generator))]
         latents, windows, tokens = self._kinds[kind]
         count = max(1, BATCH // self._workers * 32 // latents.shape[-2])
         width = KINDS[kind].window // 8
-        picked, said = [], []
+        picked, said, cut = [], [], []
         for index in torch.randint(len(latents), (count,), generator=generator).tolist():
             first, last = windows[index].tolist()
             left = int(torch.randint(first, last + 1, (), generator=generator))
             picked.append(latents[index, :, :, left : left + width].float())
+            cut.append((index, left))
             number = int(torch.randint(tokens.shape[1], (), generator=generator))
-            dropped = float(torch.rand((), generator=generator)) < DROPPED_CAPTIONS
+            dropped = float(torch.rand((), generator=generator)) < self._dropped
             said.append(self._empty if dropped else tokens[index, number])
-        return torch.stack(picked), torch.stack(said)
+        return Batch(torch.stack(picked), torch.stack(said), kind, cut)
 
 
 class UnetJob:
@@ -137,9 +160,9 @@ class UnetJob:
         self._alphas, self._device = alphas_cumprod(), settings.device
 
     def loss(self, done: float, generator: torch.Generator) -> Tensor:
-        latents, tokens = self._batches.draw(generator)
+        batch = self._batches.draw(generator)
         unet, text = self.networks["unet"], self.networks["text_encoder"]
-        return loss_of(unet, text, latents.to(self._device), tokens, self._alphas, generator)
+        return loss_of(unet, text, batch.latents.to(self._device), batch.tokens, self._alphas, generator)
 
     def report(self, average: nn.ModuleDict) -> str:
         return ""

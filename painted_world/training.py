@@ -18,15 +18,18 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from miniwebui.checkpoint_layout import Components
+from miniwebui.checkpoint_layout import Components, load_checkpoint
 from painted_world import files
 from painted_world.adapters import EmbeddingJob, LoraJob, attach, write_embedding, write_lora
 from painted_world.autoencoder import DecoderJob, VaeJob, make_vae
 from painted_world.canvases import paint_canvases, read_canvases
+from painted_world.controlnet import LinesJob, write_controlnet
 from painted_world.denoiser import UnetJob, make_text_encoder, make_unet
 from painted_world.export import CHECKPOINT, MODELS, export
 from painted_world.judge import JudgeJob, JudgeNet, write_judge
-from painted_world.latents import encode, encode_canvases, normalise_latents
+from painted_world.latents import encode as encode_picture
+from painted_world.latents import encode_canvases, normalise_latents
+from painted_world.lines import sketch_canvases
 from painted_world.loop import (
     Job,
     Settings,
@@ -45,12 +48,18 @@ EMBEDDINGS = MODELS.parent / "embeddings"
 
 @dataclass(frozen=True)
 class Stage:
-    """One network to train; `base`: what it stands on, the normalised VAE or the finished checkpoint, if any."""
+    """One network to train.
+
+    Attributes:
+        base: what it stands on, the normalised VAE or the finished checkpoint, if any.
+        prepare: makes what it learns from, where that is more than the canvases.
+    """
 
     job: Callable[[Settings, int], Job]
     steps: int
     rate: float
     base: Literal["", "vae", "checkpoint"] = ""
+    prepare: Callable[[Run], None] = lambda run: None
 
 
 @dataclass(frozen=True)
@@ -77,31 +86,50 @@ class Run:
         )
 
 
-STAGES = {
-    "vae": Stage(VaeJob, 5000, 1.5e-3),
-    "decoder": Stage(DecoderJob, 3000, 1e-3, "vae"),
-    "unet": Stage(UnetJob, 24000, 1.5e-3, "vae"),
-    "judge": Stage(JudgeJob, 1000, 2e-3),
-    "upscaler": Stage(UpscalerJob, 1200, 2e-3),
-    "lora": Stage(LoraJob, 400, 1e-2, "checkpoint"),
-    "embedding": Stage(EmbeddingJob, 60, 4e-3, "checkpoint"),
-}
-
-
 def write_normalised_vae(run: Run) -> None:
-    """Rescale the latent to the constant that Stable Diffusion's programs assume, unless that is done already."""
+    """Rescale the latent to the constant that Stable Diffusion's programs assume, unless that is done already.
+
+    Where no VAE has been trained, it is the checkpoint's.
+    """
     normalised, trained = run.work / NORMALISED, state_path(run.settings("vae"))
     is_newer = (
         trained.exists() and normalised.exists() and trained.stat().st_mtime > normalised.stat().st_mtime
     )
     if normalised.exists() and not is_newer:
         return
+    if not trained.exists():
+        files.save(load_checkpoint(CHECKPOINT).vae.state_dict(), normalised)
+        return
     vae = make_vae().eval().requires_grad_(False)
     vae.load_state_dict(of_network(averaged_weights(run.settings("vae")), "vae"))
     some = read_canvases(sorted(run.work.glob("canvases-scene-*.pkl"))[:1])
-    latents = [encode(vae, torch.from_numpy(canvas.image).permute(2, 0, 1)) for canvas in some]
+    latents = [encode_picture(vae, torch.from_numpy(canvas.image).permute(2, 0, 1)) for canvas in some]
     normalise_latents(vae, torch.stack(latents))
     files.save(vae.state_dict(), normalised)
+
+
+def encode(run: Run) -> None:
+    """The canvases' latents."""
+    write_normalised_vae(run)
+    encode_canvases(run.work, run.work / NORMALISED, run.device, run.workers)
+
+
+def encode_and_sketch(run: Run) -> None:
+    """The canvases' latents and lines."""
+    encode(run)
+    sketch_canvases(run.work, run.seed, os.cpu_count() or 1)
+
+
+STAGES = {
+    "vae": Stage(VaeJob, 5000, 1.5e-3),
+    "decoder": Stage(DecoderJob, 3000, 1e-3, "vae", write_normalised_vae),
+    "unet": Stage(UnetJob, 24000, 1.5e-3, "vae", encode),
+    "judge": Stage(JudgeJob, 1000, 2e-3),
+    "upscaler": Stage(UpscalerJob, 1200, 2e-3),
+    "lora": Stage(LoraJob, 400, 1e-2, "checkpoint", encode),
+    "embedding": Stage(EmbeddingJob, 60, 4e-3, "checkpoint", encode),
+    "lines": Stage(LinesJob, 2600, 1.5e-3, "checkpoint", encode_and_sketch),
+}
 
 
 def of_network(weights: dict[str, Tensor], name: str) -> dict[str, Tensor]:
@@ -133,7 +161,7 @@ def write_checkpoint(run: Run) -> None:
 
 
 def write_small_file(run: Run, name: str) -> None:
-    """The judge, the upscaler, the LoRA or the embedding."""
+    """The judge, the upscaler, the LoRA, the embedding or the ControlNet."""
     weights = averaged_weights(run.settings(name))
     if name == "upscaler":
         upscaler = CompactUpscaler()
@@ -143,6 +171,8 @@ def write_small_file(run: Run, name: str) -> None:
         judge = JudgeNet()
         judge.load_state_dict(of_network(weights, "judge"))
         write_judge(judge)
+    elif name == "lines":
+        write_controlnet(of_network(weights, "controlnet"), MODELS / "ControlNet" / "demo-lines.safetensors")
     elif name == "lora":
         beside = attach(make_unet())
         beside.load_state_dict(weights)
@@ -157,13 +187,10 @@ def make(run: Run, names: Iterable[str]) -> None:
     (run.work / SEED).write_text(str(run.seed))
     paint_canvases(run.work, run.seed, run.share, os.cpu_count() or 1)
     for name in names:
-        on_vae = STAGES[name].base == "vae"
-        if on_vae:
-            write_normalised_vae(run)
-        if name == "unet":
-            encode_canvases(run.work, run.work / NORMALISED, run.device, run.workers)
-        train(STAGES[name].job, run.settings(name))
-        if on_vae:
+        stage = STAGES[name]
+        stage.prepare(run)
+        train(stage.job, run.settings(name))
+        if stage.base == "vae":
             write_checkpoint(run)
         elif name != "vae":
             write_small_file(run, name)

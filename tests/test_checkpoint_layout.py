@@ -39,7 +39,7 @@ def test_keys_of_the_true_sd_1_5():
             up_block_types=("UpDecoderBlock2D",) * 4,
             layers_per_block=2,
         )
-    keys = set(layout._unet_keys(unet).values())
+    keys = set(layout.unet_keys(unet, layout.UNET).values())
     assert len(keys) == 686
     for key in (
         "time_embed.0.weight",

@@ -5,7 +5,7 @@ import os
 
 from modules.paths_internal import data_path, default_sd_model_file
 
-parser = argparse.ArgumentParser(prog="python -m miniwebui")
+parser = argparse.ArgumentParser(prog="python -m miniwebui", allow_abbrev=False)
 parser.add_argument("--ckpt", default=default_sd_model_file, help="checkpoint of Stable Diffusion 1.x")
 parser.add_argument("--ckpt-dir", default=None, help="one more folder of checkpoints")
 parser.add_argument(
