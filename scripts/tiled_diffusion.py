@@ -15,12 +15,12 @@ else:
     from tile_host.noise_inversion import InversionCache
     from tile_host.running import Running
     from tile_host.session import INFOTEXT_KEY, TiledDiffusionSession
-    from tile_utils.settings import TiledDiffusionSettings, from_dict, to_args
+    from tile_utils.settings import TiledDiffusionSettings
 
     def add_to_host() -> None:
         """Our options and plot axes. Before `ui` of any script in every mode; before_ui is later with --nowebui."""
         options.add()
-        xyz.add_axes(ui.max_regions())
+        xyz.add_axes(options.max_regions())
 
     options.follow_log_detail()
     script_callbacks.on_ui_settings(add_to_host)
@@ -34,7 +34,6 @@ else:
         def __init__(self) -> None:
             self._running: Running[TiledDiffusionSession] = Running()
             self._inversions = InversionCache()
-            self._last_seeds: dict[int, int] = {}  # of the regions (by index) in the last picture
 
         def title(self) -> str:
             return "Tiled Diffusion"
@@ -43,17 +42,15 @@ else:
             return scripts.AlwaysVisible
 
         def ui(self, is_img2img: bool) -> list[Any]:
-            panel = ui.TiledDiffusionPanel(
-                self._tab, ui.max_regions(), self._inversions.clear, self._last_seeds
-            )
+            panel = ui.TiledDiffusionPanel(self._tab, options.max_regions(), self._inversions.clear)
+            self.on_after_component(panel.reuse_seeds, elem_id=f"generation_info_{self.tabname}")
             self.infotext_fields = panel.infotext_fields()
             self.paste_field_names = [INFOTEXT_KEY]
             return panel.components
 
         def args_from_settings(self, settings: dict[str, Any]) -> list[Any]:
             """The argument list of settings given by name; a SettingsError says what does not fit."""
-            start = options.start_values(TiledDiffusionSettings, self._tab)
-            return to_args(from_dict(TiledDiffusionSettings, settings, start), ui.max_regions())
+            return arguments.by_position(TiledDiffusionSettings, settings, self._tab)
 
         @property
         def _tab(self) -> str:
@@ -66,7 +63,7 @@ else:
                 settings = arguments.settings_of(TiledDiffusionSettings, p, args, self._tab)
                 if settings is None:
                     return
-                session = TiledDiffusionSession(settings, self._inversions, self._last_seeds)
+                session = TiledDiffusionSession(settings, self._inversions)
                 self._running.add(p, session)
                 session.begin(p, self.is_img2img)
             except Exception as error:

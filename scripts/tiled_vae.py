@@ -11,10 +11,10 @@ from tile_host import capabilities
 if reason := capabilities.problem():
     logging.getLogger("Tiled VAE").error("%s", reason)
 else:
-    from tile_host import arguments, options, ui, webui
+    from tile_host import arguments, ui, webui
     from tile_host.running import Running
     from tile_host.vae import INFOTEXT_KEY, TiledVAESession
-    from tile_utils.settings import TiledVAESettings, from_dict, to_args
+    from tile_utils.settings import TiledVAESettings
 
     class TiledVAEScript(scripts.Script):
         """Encodes and decodes in little memory, with the same result."""
@@ -38,8 +38,7 @@ else:
 
         def args_from_settings(self, settings: dict[str, Any]) -> list[Any]:
             """The argument list of settings given by name; a SettingsError says what does not fit."""
-            start = options.start_values(TiledVAESettings, self._tab)
-            return to_args(from_dict(TiledVAESettings, settings, start))
+            return arguments.by_position(TiledVAESettings, settings, self._tab)
 
         @property
         def _tab(self) -> str:

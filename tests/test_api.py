@@ -1,5 +1,6 @@
 """The HTTP API as clients use it: `webuiapi` from the package registry, and plain requests for what is wrong."""
 
+import json
 import socket
 import threading
 import time
@@ -95,6 +96,94 @@ def test_positions_and_names_are_the_same_thing(client):
     )
     assert by_name.image.tobytes() == by_place.image.tobytes()
     assert by_name.info["infotexts"] == by_place.info["infotexts"]
+
+
+PUBLIC = [
+    True, "Mixture of Diffusers", False, True, 512, 256, 32, 32, 16, 4, "None", 2, False, 30, 1, 0, 64, False,
+    False, False, False,
+]  # fmt: skip
+"""As clients of the original send them, in place of regions with one more argument."""
+
+
+@pytest.mark.parametrize("trailing", [None, [], {}])
+@pytest.mark.parametrize("tab", ["txt2img", "img2img"])
+def test_clients_of_the_original_that_send_nothing_in_place_of_regions(post, tab, trailing):
+    picture = webuiapi.webuiapi.b64_img(Image.new("RGB", (256, 64), "teal"))
+    body = {**SMALL, "width": 256, **({"init_images": [picture]} if tab == "img2img" else {})}
+    plain, more = (
+        post(tab, **body, alwayson_scripts={"Tiled Diffusion": {"args": args}}).json()
+        for args in (PUBLIC, [*PUBLIC, trailing])
+    )
+    assert plain["images"] == more["images"]
+
+
+def test_settings_by_name_draw_what_the_same_values_by_position_draw(client):
+    tiles = {
+        "tile_width": 16,
+        "tile_height": 16,
+        "overlap": 4,
+        "method": "MultiDiffusion",
+        "draw_background": True,
+    }
+    region = {"x": 0.5, "y": 0, "w": 0.5, "h": 1, "prompt": "meadow", "seed": 4}
+    place = [True, "MultiDiffusion", False, True, 1024, 1024, 16, 16, 4, 4, "None", 2.0, False, 10, 1, 1, 64]
+    place += [False, True, True, False, True, 0.5, 0, 0.5, 1, "meadow", "", "Background", 0.2, 4]
+    named = {**tiles, "regions": [region]}
+    every = [control["value"] for control in script_info(client, "tiled diffusion")["args"][:-1]]
+
+    def drawn(args):
+        scripts = {"Tiled Diffusion": {"args": args}}
+        result = client.txt2img(**{**SMALL, "width": 256}, alwayson_scripts=scripts)
+        return result.image.tobytes(), result.info["infotexts"]
+
+    expected = drawn(place)
+    for args in (
+        [named],
+        [True, named],
+        [True, *every[1:], named],
+        [*place[:1], "Mixture of Diffusers", named],
+    ):
+        assert drawn(args) == expected
+
+
+def test_tiled_vae_by_name_after_all_its_values_by_position(client):
+    every = [True, *[control["value"] for control in script_info(client, "tiled vae")["args"][1:-1]]]
+    named = {"decoder_tile_size": 48, "fast_decoder": True}
+    texts = set()
+    for args in ([named], [*every, named], [True, named]):
+        texts |= set(
+            client.txt2img(**SMALL, alwayson_scripts={"Tiled VAE": {"args": args}}).info["infotexts"]
+        )
+    (text,) = texts
+    assert 'decoder_tile_size\\": 48' in text
+
+
+def script_info(client, name):
+    infos = requests.get(f"{client.baseurl}/script-info", timeout=30).json()
+    return next(info for info in infos if info["name"] == name and not info["is_img2img"])
+
+
+def test_info_tells_the_first_pictures_settings(client):
+    region = {"x": 0, "y": 0, "w": 0.5, "h": 1, "seed": 40}
+    args = [{"tile_width": 16, "tile_height": 16, "overlap": 4, "regions": [region]}]
+    scripts = {"Tiled Diffusion": {"args": args}}
+    result = client.txt2img(**{**SMALL, "steps": 1, "batch_size": 2}, n_iter=2, alwayson_scripts=scripts)
+    told = json.loads(result.info["extra_generation_params"]["Tiled Diffusion"])
+    assert told["regions"][0]["seed"] == 40
+    assert told["tile_width"] == 16
+    texts = result.info["infotexts"][result.info["index_of_first_image"] :]
+    assert [json.loads(parsed(text)["Tiled Diffusion"])["regions"][0]["seed"] for text in texts] == [
+        40,
+        41,
+        42,
+        43,
+    ]
+
+
+def parsed(text):
+    from modules import infotext_utils
+
+    return infotext_utils.parse_generation_parameters(text, [])
 
 
 def test_progress_rises_and_an_interrupt_stops(client, server):
@@ -216,6 +305,28 @@ def test_pictures_of_a_selected_script_share_a_list(post, monkeypatch):
             {"alwayson_scripts": {"tiled diffusion": {"args": [True, "MultiDiffusion", *["x"] * 400]}}},
             500,
             "allowed is true or false",
+        ),
+        (
+            "txt2img",
+            {"alwayson_scripts": {"tiled diffusion": {"args": [{"tile_width": "32"}]}}},
+            500,
+            "'Latent tile width' is '32', a text; allowed is a number, 16 to 256",
+        ),
+        (
+            "txt2img",
+            {"alwayson_scripts": {"tiled diffusion": {"args": [{"regions": [{"prompt": "\ud800"}]}]}}},
+            500,
+            "'Prompt' holds '\\\\ud800', which is half of a character",
+        ),
+        (
+            "txt2img",
+            {
+                "alwayson_scripts": {
+                    "tiled diffusion": {"args": [{"regions": [{"prompt": "<lora:snow:nan>"}]}]}
+                }
+            },
+            500,
+            "'Prompt' holds the number 'nan'; allowed are finite ones.",
         ),
         ("txt2img", {"width": 4}, 500, "Width is 4; allowed is 8 pixels or more"),
         ("img2img", {}, 404, "There is no init image"),

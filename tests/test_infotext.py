@@ -8,9 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.settings_strategies import diffusion, regions, vae
+from tile_utils import exchange as s
 from tile_utils import infotext as i
-from tile_utils import settings as s
-from tile_utils.settings import RegionSettings, TiledDiffusionSettings, TiledVAESettings
+from tile_utils.settings import (
+    TABS,
+    RegionSettings,
+    TiledDiffusionSettings,
+    TiledVAESettings,
+    control_fields,
+    control_of,
+    default_for,
+)
 
 NASTY = [
     '", Steps: 99, Sampler: Euler, Seed: 1, x: "',
@@ -39,14 +47,14 @@ def through_the_host(webui, **values):
 def shown_in(tab, settings, max_regions):
     """The settings as that tab's page holds them: what it does not show has its start value, every region is there."""
     hidden = {
-        spec.name: s.default_for(spec, tab)
-        for spec in s.control_fields(type(settings))
-        if tab not in s.control_of(spec).tabs
+        spec.name: default_for(spec, tab)
+        for spec in control_fields(type(settings))
+        if tab not in control_of(spec).tabs
     }
     return s.to_args(dataclasses.replace(settings, **hidden), max_regions)
 
 
-@given(diffusion, st.sampled_from(s.TABS), st.sampled_from(s.TABS))
+@given(diffusion, st.sampled_from(TABS), st.sampled_from(TABS))
 @settings(max_examples=200)
 def test_every_control_comes_back_in_both_tabs(webui, values, drawn_in, pasted_into):
     page = shown_in(drawn_in, values, 8)
@@ -93,14 +101,16 @@ def test_lone_surrogates_can_be_written_to_a_file():
     values = TiledDiffusionSettings(enabled=True, regions=(RegionSettings(prompt="a\ud800b"),))
     text = i.to_infotext(values)
     text.encode("utf-8")
-    assert i.read_infotext(TiledDiffusionSettings, text, 1).values["regions"] == [{"prompt": "a\ud800b"}]
+    assert i.read_infotext(TiledDiffusionSettings, text, 1).values["regions"] == [
+        {"enable": False, "prompt": "a\ud800b"}
+    ]
 
 
 def test_the_defaults_of_the_other_tab_come_back():
     for overlap in (48, 8):
         text = i.to_infotext(TiledDiffusionSettings(enabled=True, overlap=overlap))
         reading = i.read_infotext(TiledDiffusionSettings, text)
-        for tab in s.TABS:
+        for tab in TABS:
             assert i.page_values(TiledDiffusionSettings, reading, tab)[8] == overlap
 
 
@@ -252,7 +262,7 @@ def panel(webui):
     from tile_host import ui
 
     with gr.Blocks():
-        return ui.TiledDiffusionPanel("i2i", 1, lambda: None, {})
+        return ui.TiledDiffusionPanel("i2i", 1, lambda: None)
 
 
 def test_the_page_is_set_from_a_pasted_text_and_warned_once(panel, monkeypatch):

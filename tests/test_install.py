@@ -83,7 +83,7 @@ def test_chinese_texts_cover_the_page(webui):
     texts = json.loads((ROOT / "localizations/zh_CN.json").read_text(encoding="utf-8"))
     with gr.Blocks() as blocks:
         for tab in ("t2i", "i2i"):
-            ui.TiledDiffusionPanel(tab, 16, lambda: None, {})
+            ui.TiledDiffusionPanel(tab, 16, lambda: None)
             ui.TiledVAEPanel(tab)
     wanted = {found for component in blocks.get_config_file()["components"] for found in shown(component)}
     for _, option in options.all_options():

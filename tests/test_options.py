@@ -46,7 +46,7 @@ def test_the_page_starts_with_them(changed, tab, overlap):
     from tile_host import ui
 
     with gr.Blocks():
-        panel = ui.TiledDiffusionPanel(tab, 1, lambda: None, {})
+        panel = ui.TiledDiffusionPanel(tab, 1, lambda: None)
         vae = ui.TiledVAEPanel(tab)
     made = {component.elem_id: component.value for component in (*panel.components, *vae.components)}
     assert made[f"MD-{tab}-method"] == "MultiDiffusion"
@@ -64,7 +64,7 @@ def test_the_hosts_file_of_start_values_keeps_no_two_controls_of_one_label(webui
 
     with gr.Blocks():
         components = [
-            *ui.TiledDiffusionPanel(tab, 3, lambda: None, {}).components,
+            *ui.TiledDiffusionPanel(tab, 3, lambda: None).components,
             *ui.TiledVAEPanel(tab).components,
         ]
     kept = [made.label for made in components if not getattr(made, "do_not_save_to_config", False)]
@@ -72,12 +72,10 @@ def test_the_hosts_file_of_start_values_keeps_no_two_controls_of_one_label(webui
     assert len(kept) == len(set(kept))
 
 
-def test_regions_of_a_page_that_was_reloaded_after_the_install(webui, monkeypatch):
+def test_regions_of_a_page_that_was_reloaded_after_the_install(options, webui, monkeypatch):
     """The host runs an extension's preload.py when it starts, not when it reloads its page."""
-    from tile_host import ui
-
     monkeypatch.delattr(webui.shared.cmd_opts, "md_max_regions")
-    assert ui.max_regions() == 8
+    assert options.max_regions() == 8
 
 
 def test_absent_arguments_start_with_them(changed, webui):
@@ -96,7 +94,10 @@ def test_values_that_do_not_fit_are_told_and_not_used(options, webui, caplog):
     with caplog.at_level(logging.WARNING):
         for tab in TABS:
             assert options.start_values(TiledDiffusionSettings, tab)["tile_width"] == 96
-    assert "Settings page: 'Latent tile width' is 'wide'; allowed is 16 to 256. 96 is used." in caplog.text
+    assert (
+        "Settings page: 'Latent tile width' is 'wide', a text; allowed is a number, 16 to 256. 96 is used."
+        in caplog.text
+    )
 
 
 def test_the_logs_detail(options, webui):

@@ -52,10 +52,13 @@ def test_a_name_does_not_leave_the_folder(files, name):
         ('{"bbox_controls": ' + "9" * 5000 + "}", "no JSON object"),
         ('{"bbox_controls": {}}', "no list"),
         ('{"bbox_controls": [5]}', "Region 1 is 5; allowed is an object"),
-        ('{"bbox_controls": [{"x": "left"}]}', "Region 1: 'x' is 'left'; allowed is 0 to 1"),
+        (
+            '{"bbox_controls": [{"x": "left"}]}',
+            "Region 1: 'x' is 'left', a text; allowed is a number, 0 to 1",
+        ),
         ('{"bbox_controls": [{"x": NaN}]}', "'x' is nan"),
         ('{"bbox_controls": [{"x": 1' + "0" * 400 + "}]}", "'x' is 10+…; allowed is 0 to 1"),
-        (json.dumps({"bbox_controls": [{}] * 9}), "holds 9 regions; allowed are 8"),
+        (json.dumps({"bbox_controls": [{}] * 9}), "9 regions were given; allowed are 8"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_told(files, text, sentence):

@@ -197,16 +197,6 @@ def test_the_pictures_seed_fixes_those_of_regions_without_one(webui, first_noise
     assert not torch.equal(one[:, :, :16], one[:, :, 16:])
 
 
-def test_the_page_is_given_back_the_last_pictures_seeds(webui):
-    pages = webui.prepare(), webui.prepare(init_images=[Image.new("RGB", (256, 128))])
-    last, other = (p.scripts.script("Tiled Diffusion")._last_seeds for p in pages)
-    before = dict(other)
-    last.clear()  # of what other tests drew with more regions
-    webui.draw(settings({**WHOLE, "seed": 40}, {**WHOLE, "seed": 60}), batch_size=2, n_iter=2, steps=1)
-    assert last == {0: 43, 1: 63}
-    assert other == before
-
-
 def test_the_noise_multiplier_reaches_regions(webui, first_noise):
     """A region over all of the picture, with the picture's own seed, has the noise that the host gives it."""
     arguments = {"init_images": [Image.new("RGB", (256, 128), "teal")], "initial_noise_multiplier": 0.5}
@@ -283,7 +273,7 @@ def test_and_in_a_region_is_refused(webui):
         ("y", -0.1, "'y' is -0.1; allowed is 0 to 1"),
         ("w", 1.5, "'w' is 1.5; allowed is 0 to 1"),
         ("h", float("inf"), "'h' is inf; allowed is 0 to 1"),
-        ("h", "tall", "'h' is 'tall'; allowed is 0 to 1"),
+        ("h", "tall", "'h' is 'tall', a text; allowed is a number, 0 to 1"),
         ("blend_mode", "Beside", "'Type' is 'Beside'; allowed is 'Background' or 'Foreground'"),
     ],
 )

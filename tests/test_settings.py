@@ -4,8 +4,14 @@ import pytest
 from hypothesis import given
 
 from tests.settings_strategies import diffusion
-from tile_utils import settings as s
-from tile_utils.settings import RegionSettings, SettingsError, TiledDiffusionSettings, TiledVAESettings
+from tile_utils import exchange as s
+from tile_utils.settings import (
+    RegionSettings,
+    SettingsError,
+    TiledDiffusionSettings,
+    TiledVAESettings,
+    control_fields,
+)
 
 
 @given(diffusion)
@@ -18,7 +24,7 @@ def test_arguments_round_trip(settings):
 
 
 def test_the_public_order_of_the_arguments():
-    names = [spec.name for spec in s.control_fields(TiledDiffusionSettings)]
+    names = [spec.name for spec in control_fields(TiledDiffusionSettings)]
     assert names == [
         "enabled",
         "method",
@@ -42,7 +48,7 @@ def test_the_public_order_of_the_arguments():
         "draw_background",
         "causal_layers",
     ]
-    assert [spec.name for spec in s.control_fields(RegionSettings)] == (
+    assert [spec.name for spec in control_fields(RegionSettings)] == (
         ["enable", "x", "y", "w", "h", "prompt", "neg_prompt", "blend_mode", "feather_ratio", "seed"]
     )
 
@@ -57,13 +63,24 @@ def test_missing_arguments_take_their_defaults():
     ("values", "sentence"),
     [
         ({"tile_width": 8}, "Tiled Diffusion: 'Latent tile width' is 8; allowed is 16 to 256."),
-        ({"tile_width": "96"}, "Tiled Diffusion: 'Latent tile width' is '96'; allowed is 16 to 256."),
-        ({"tile_width": True}, "Tiled Diffusion: 'Latent tile width' is True; allowed is 16 to 256."),
+        (
+            {"tile_width": "96"},
+            "Tiled Diffusion: 'Latent tile width' is '96', a text; allowed is a number, 16 to 256.",
+        ),
+        (
+            {"tile_width": True},
+            "Tiled Diffusion: 'Latent tile width' is True, a truth value; allowed is a number, 16 to 256.",
+        ),
         ({"overlap": 4.5}, "'Latent tile overlap' is 4.5; allowed are whole numbers, 0 to 256."),
         ({"overlap": float("nan")}, "'Latent tile overlap' is nan; allowed is 0 to 256."),
         ({"overlap": 96}, "'Latent tile overlap' is 96; allowed is less than the tile, 96."),
         ({"method": "Mixture"}, "allowed is 'MultiDiffusion' or 'Mixture of Diffusers'."),
-        ({"enabled": 1}, "'Tiled Diffusion' is 1; allowed is true or false."),
+        ({"enabled": 1}, "'Tiled Diffusion' is 1, a number; allowed is true or false."),
+        ({"tile_width": None}, "'Latent tile width' is null; allowed is a number, 16 to 256."),
+        ({"tile_width": [96]}, "'Latent tile width' is [96], a list; allowed is a number, 16 to 256."),
+        ({"tile_width": {}}, "'Latent tile width' is {}, an object; allowed is a number, 16 to 256."),
+        ({"method": 1}, "'Method' is 1, a number; allowed is 'MultiDiffusion' or 'Mixture of Diffusers'."),
+        ({"upscaler_name": 4}, "'Upscaler' is 4, a number; allowed is a text."),
         ({"tile_wdth": 96}, "Tiled Diffusion has no setting 'tile_wdth'; did you mean 'tile_width'?"),
         ({"regions": [{"x": 2}]}, "Tiled Diffusion, Region 1: 'x' is 2; allowed is 0 to 1."),
         ({"regions": {"x": 0}}, "'regions' is {'x': 0}; allowed is a list of objects."),
@@ -76,7 +93,8 @@ def test_bad_settings_get_one_clear_sentence(values, sentence):
 
 
 def test_an_emptied_seed_is_none_of_its_own():
-    args = s.to_args(TiledDiffusionSettings(), 1)
+    drawn = TiledDiffusionSettings(enable_bbox_control=True, regions=(RegionSettings(enable=True),))
+    args = s.to_args(drawn, 1)
     assert s.from_args(TiledDiffusionSettings, [*args[:-1], None]).regions[0].seed == -1
     with pytest.raises(SettingsError, match="'Seed' is -2; allowed is -1 to 9223372036854775807"):
         s.from_args(TiledDiffusionSettings, [*args[:-1], -2])

@@ -7,11 +7,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from tile_host import options
-from tile_utils.settings import TiledDiffusionSettings, TiledVAESettings, from_args, title_of
+from tile_utils.exchange import are_on, from_args, from_dict, to_args
+from tile_utils.settings import TiledDiffusionSettings, TiledVAESettings, title_of
 
 CHANGES = "tiled_settings_changes"
 """Attribute of a processing object: a tuple of (settings class, names changed, change). It goes with the object: the
 plot makes a copy for each picture, and a tuple is never changed in place, so nothing reaches the next one."""
+NOTHING_NAMED = ""
+"""What the page sends in the last place, which is there for a client's object: the host cuts longer lists."""
 Settings = TypeVar("Settings", TiledDiffusionSettings, TiledVAESettings)
 
 
@@ -27,9 +30,10 @@ def settings_of(cls: type[Settings], p: Any, args: Sequence[Any], tab: str) -> S
         SettingsError: a value has a wrong type or is out of range.
     """
     changes = [(names, how) for changed, names, how in getattr(p, CHANGES, ()) if changed is cls]
-    if not changes and not (args and args[0]):
+    if not changes and not are_on(args):
         return None
-    settings = from_args(cls, args, options.start_values(cls, tab))
+    start = options.start_values(cls, tab)
+    settings = from_args(cls, args, start, tab=tab, max_regions=options.max_regions())
     for _, how in changes:
         settings = how(settings)
     if settings.enabled:
@@ -37,3 +41,14 @@ def settings_of(cls: type[Settings], p: Any, args: Sequence[Any], tab: str) -> S
     if not any("enabled" in names for names, _ in changes):
         logging.getLogger(title_of(cls)).warning("It is switched off, so the plot's axes change nothing.")
     return None
+
+
+def by_position(cls: type, settings: dict[str, Any], tab: str) -> list[Any]:
+    """The argument list of settings given by name, which are on unless they say otherwise.
+
+    Raises:
+        SettingsError: an unknown name, or a value that does not fit.
+    """
+    start, most = {**options.start_values(cls, tab), "enabled": True}, options.max_regions()
+    named = from_dict(cls, settings, start, max_regions=most)
+    return [*to_args(named, most), NOTHING_NAMED]

@@ -14,6 +14,7 @@ from modules import shared
 from modules.options import OptionInfo
 from tile_host import capabilities
 from tile_utils.settings import (
+    DEFAULT_MAX_REGIONS,
     TABS,
     SettingsError,
     TiledDiffusionSettings,
@@ -122,6 +123,11 @@ def start_values(cls: type, tab: str) -> dict[str, Any]:
         except SettingsError as error:
             logging.getLogger(title_of(cls)).warning("%s %r is used.", error, start[spec.name])
     return start
+
+
+def max_regions() -> int:
+    """Regions offered in each tab: the command-line flag of `preload.py`, which a reloaded page has not run yet."""
+    return int(getattr(shared.cmd_opts, "md_max_regions", DEFAULT_MAX_REGIONS))
 
 
 class _Console(logging.Handler):

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tile_utils.settings import RegionSettings, SettingsError, regions_from_json, regions_to_json
+from tile_utils.exchange import regions_from_json, regions_to_json
+from tile_utils.files import write_whole
+from tile_utils.settings import RegionSettings, SettingsError
 
 FOLDER = Path(__file__).resolve().parent.parent / "region_configs"
 
@@ -29,7 +31,7 @@ def save(name: str, regions: Sequence[RegionSettings]) -> Path:
     path = _path(name)
     try:
         FOLDER.mkdir(exist_ok=True)
-        path.write_text(regions_to_json(regions), encoding="utf-8")
+        write_whole(path, regions_to_json(regions))
     except OSError as error:
         raise SettingsError(f"The region file {path.name} cannot be written ({error.strerror}).") from error
     return path

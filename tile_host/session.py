@@ -13,6 +13,7 @@ from tqdm import tqdm
 from tile_host import cautions, pace, webui
 from tile_host.canvas import Canvas, PlacedRegion
 from tile_host.noise_inversion import InversionCache, NoiseInversion
+from tile_host.picture_text import picture_text
 from tile_host.prompts import check_prompts, without_comments
 from tile_host.upscaling import prepared_input
 from tile_methods.fusing import Denoise
@@ -29,13 +30,9 @@ INFOTEXT_KEY = "Tiled Diffusion"
 class TiledDiffusionSession:
     """Holds the patches of one generation; `close` undoes them in every case."""
 
-    def __init__(
-        self, settings: TiledDiffusionSettings, inversions: InversionCache, last_seeds: dict[int, int]
-    ) -> None:
-        """`last_seeds` is told the seeds of the regions (by index) in the last picture."""
+    def __init__(self, settings: TiledDiffusionSettings, inversions: InversionCache) -> None:
         self.settings = settings
         self._inversions = inversions
-        self._last_seeds = last_seeds
         self._inversion: NoiseInversion | None = None
         self._generation = ExitStack()  # the input and the image size
         self._pass = ExitStack()  # the denoiser of the current sampling pass
@@ -64,7 +61,8 @@ class TiledDiffusionSession:
             i: region.seed if region.seed >= 0 else webui.drawn_seed(p, i) for i, region in self._active
         }
         # A dict of its own: an X/Y/Z plot's copies of `p` share theirs.
-        p.extra_generation_params = {**p.extra_generation_params, INFOTEXT_KEY: self._infotext}
+        text = picture_text(self._infotext(p, use_main_prompt=True), self._infotext)
+        p.extra_generation_params = {**p.extra_generation_params, INFOTEXT_KEY: text}
 
     def _overwrite_size(self, p: Any) -> None:
         """Raises SettingsError for a size that no latent has."""
@@ -141,7 +139,6 @@ class TiledDiffusionSession:
                 for index, _, box in placed
             ]
             add_noise(noise[row], [box for _, _, box in placed], own)
-            self._last_seeds.update(seeds)
 
     def _log(self, name: str, grid: Grid, canvas: Canvas, regions: int) -> None:
         height, width = grid.canvas

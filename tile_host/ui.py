@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 
-from modules import shared
 from modules.ui_components import InputAccordion, ToolButton
-from tile_host import capabilities, options, webui
+from tile_host import arguments, capabilities, options, webui
 from tile_host.ui_component import component
 from tile_host.ui_layout import restore_layout
 from tile_host.ui_regions import RegionControls
@@ -18,7 +17,6 @@ from tile_host.ui_sizes import SizeAdvice
 from tile_host.upscaling import upscaler_names
 from tile_utils.infotext import from_page, limited, page_values, read_params, warning
 from tile_utils.settings import (
-    DEFAULT_MAX_REGIONS,
     TiledDiffusionSettings,
     TiledVAESettings,
     control_fields,
@@ -29,7 +27,8 @@ from tile_utils.settings import (
 
 
 class Panel:
-    """The accordion of one script in one tab; `components` are in argument order."""
+    """The accordion of one script in one tab; `components` are in argument order: every control, and last the place of
+    an object that names settings."""
 
     settings: type = TiledDiffusionSettings
 
@@ -44,7 +43,10 @@ class Panel:
         with InputAccordion(False, label=enabled.label, elem_id=enabled.elem_id.format(tab=tab)) as accordion:
             self._made["enabled"] = accordion
             regions = self._fill()
-            self.components = [self._made[name] for name in self._specs] + regions
+            self._controls = [self._made[name] for name in self._specs] + regions
+            by_name = gr.Textbox(arguments.NOTHING_NAMED, label="Settings by name", visible=False)
+            by_name.do_not_save_to_config = True
+            self.components = [*self._controls, by_name]
             self._connect()
 
     def _fill(self) -> list[Any]:
@@ -69,7 +71,7 @@ class Panel:
         def reader(index: int) -> Callable[[dict[str, Any]], Any]:
             return lambda params: self._pasted(params)[index]
 
-        return [(made, reader(index)) for index, made in enumerate(self.components)]
+        return [(made, reader(index)) for index, made in enumerate(self._controls)]
 
     def _pasted(self, params: dict[str, Any]) -> list[Any]:
         """One paste asks once a control, always with the same dict: read, and warn, once."""
@@ -81,7 +83,7 @@ class Panel:
     def _read(self, params: dict[str, Any]) -> list[Any]:
         reading = read_params(self.settings, params, self.max_regions)
         if reading is None:
-            return [gr.update(value=False)] + [gr.update()] * (len(self.components) - 1)
+            return [gr.update(value=False)] + [gr.update()] * (len(self._controls) - 1)
         for name, made in self._made.items():
             if isinstance(made, gr.Dropdown):
                 reading = limited(self.settings, reading, name, made.choices)
@@ -104,11 +106,8 @@ class TiledDiffusionPanel(Panel):
 
     settings = TiledDiffusionSettings
 
-    def __init__(
-        self, tab: str, max_regions: int, drop_caches: Callable[[], None], last_seeds: Mapping[int, int]
-    ) -> None:
-        """`last_seeds`: of the regions (by index) in the tab's last picture."""
-        self._drop_caches, self._last_seeds = drop_caches, last_seeds
+    def __init__(self, tab: str, max_regions: int, drop_caches: Callable[[], None]) -> None:
+        self._drop_caches = drop_caches
         super().__init__(tab, max_regions)
 
     def _fill(self) -> list[Any]:
@@ -122,18 +121,22 @@ class TiledDiffusionPanel(Panel):
             with gr.Row(variant="compact"):
                 self._add("enable_bbox_control")
                 self._add("draw_background")
-            regions = RegionControls(self.tab, self.max_regions, self._last_seeds)
+            self._regions = RegionControls(self.tab, self.max_regions)
         for name in self._specs:
             if name not in self._made:
                 self._add(name, visible=False)
-        return regions.components
+        return self._regions.components
+
+    def reuse_seeds(self, made: Any) -> None:
+        """What the host calls once it has made the text box with what it tells of the tab's last pictures."""
+        self._regions.reuse_seeds(made.component)
 
     def _free_gpu(self) -> None:
         self._drop_caches()
         gr.Info(webui.free_gpu())
 
     def _connect(self) -> None:
-        restore_layout(self.tab, self.max_regions, self.components)
+        restore_layout(self.tab, self.max_regions, self._controls)
 
     def _sampling_controls(self) -> None:
         with gr.Row(variant="compact"):
@@ -197,8 +200,3 @@ class TiledVAEPanel(Panel):
             show_progress=False,
         )
         return []
-
-
-def max_regions() -> int:
-    """Regions offered in each tab: the command-line flag of `preload.py`, which a reloaded page has not run yet."""
-    return int(getattr(shared.cmd_opts, "md_max_regions", DEFAULT_MAX_REGIONS))

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
 from typing import Any
 
 import gradio as gr
 
+from modules import infotext_utils
 from modules.ui_components import ToolButton
 from tile_host import region_files
 from tile_host.ui_component import component
+from tile_utils.exchange import to_args
+from tile_utils.infotext import read_params
 from tile_utils.settings import (
     RegionSettings,
     SettingsError,
+    TiledDiffusionSettings,
     control_fields,
     region_label,
-    to_args,
 )
 
 FIELDS = control_fields(RegionSettings)
@@ -25,11 +28,30 @@ def _feather_shown(blend_mode: str) -> dict[str, Any]:
     return gr.update(visible=blend_mode == "Foreground")
 
 
+def _seed_in(told: str, picture: int, index: int) -> Any:
+    """A region's seed in the picture that is chosen in the gallery, else in the last, as the host takes its own."""
+    try:
+        text = str(json.loads(told)["infotexts"][picture])
+    except (ValueError, LookupError, TypeError):
+        text = ""  # nothing has been drawn
+    params = infotext_utils.parse_generation_parameters(text, [])
+    reading = read_params(TiledDiffusionSettings, params, index + 1)
+    found = reading.values if reading else {}
+    region = (found.get("regions", [])[index:] or [{}])[0]
+    if found.get("enable_bbox_control") and region.get("enable"):
+        return region.get("seed", gr.update())
+    gr.Info(f"{region_label(index)} is not in that picture; its seed stays as it is.")
+    return gr.update()
+
+
 class RegionControls:
     """Canvas and region fields of one tab; `components` are in argument order."""
 
-    def __init__(self, tab: str, max_regions: int, last_seeds: Mapping[int, int]) -> None:
-        self._tab, self._last_seeds = tab, last_seeds
+    def __init__(self, tab: str, max_regions: int) -> None:
+        self._tab = tab
+        self._seed_buttons: list[
+            tuple[Any, Any]
+        ] = []  # the region's seed, and the button that takes the last one
         self._canvas()
         name, save, load = self._file_controls()
         self._regions = [self._region(index) for index in range(max_regions)]
@@ -96,13 +118,19 @@ class RegionControls:
                 again = ToolButton("♻️", elem_id=f"{made_ids}-reuse-seed", tooltip="The last picture's seed")
         blend_mode.change(fn=_feather_shown, inputs=[blend_mode], outputs=[feather], show_progress=False)
         dice.click(fn=lambda: -1, inputs=[], outputs=[seed], show_progress=False)
-        again.click(
-            fn=lambda: self._last_seeds.get(index, -1),
-            inputs=[],
-            outputs=[seed],
-            show_progress=False,
-        )
+        self._seed_buttons.append((seed, again))
         return {name: made[name] for name in specs}
+
+    def reuse_seeds(self, info: Any) -> None:
+        """Let the buttons read the regions' seeds from `info`, the host's JSON of the tab's pictures on this page."""
+        for index, (seed, again) in enumerate(self._seed_buttons):
+            again.click(
+                fn=lambda told, picture, index=index: _seed_in(told, picture, index),
+                _js="(told, _) => [told, selected_gallery_index()]",
+                inputs=[info, seed],
+                outputs=[seed],
+                show_progress=False,
+            )
 
     def _settings(self, values: tuple[Any, ...]) -> list[RegionSettings]:
         size = len(FIELDS)

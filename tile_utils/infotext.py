@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, replace
 from typing import Any
 
+from tile_utils.exchange import to_dict, to_json
 from tile_utils.settings import (
     RegionSettings,
     SettingsError,
@@ -25,7 +26,6 @@ from tile_utils.settings import (
     region_label,
     shortened,
     title_of,
-    to_dict,
 )
 
 LATEST_CUTS = 64
@@ -67,9 +67,8 @@ class Reading:
 
 
 def to_infotext(settings: Any) -> str:
-    """The value written into the picture: JSON, lone surrogates (which no file could hold) escaped."""
-    text = json.dumps({"enabled": settings.enabled} | to_dict(settings), ensure_ascii=False)
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    """The value written into the picture."""
+    return to_json({"enabled": settings.enabled} | to_dict(settings))
 
 
 def read_infotext(cls: type, text: str, max_regions: int = 0) -> Reading:

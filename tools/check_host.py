@@ -23,13 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tile_utils.settings import (
-    RegionSettings,
-    TiledDiffusionSettings,
-    TiledVAESettings,
-    control_fields,
-    to_args,
-)
+from tile_utils.exchange import to_args
+from tile_utils.settings import RegionSettings, TiledDiffusionSettings, TiledVAESettings, control_fields
 
 Picture = NDArray[np.int16]  # [H, W, 3]
 WAIT_SECONDS = 900
