@@ -2,26 +2,66 @@
 
 from __future__ import annotations
 
+import configparser
 import importlib.util
 import json
 import os
+import re
 from argparse import ArgumentParser
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from modules import errors
 from modules.paths_internal import extensions_builtin_dir, extensions_dir, script_path
 
 
 @dataclass
+class CallbackOrderInfo:
+    """Names of callbacks that one comes before, and after."""
+
+    name: str
+    before: list[str]
+    after: list[str]
+
+
+class ExtensionMetadata:
+    """An extension's `metadata.ini`: `[callbacks/NAME]` with `Before` and `After` says what goes before what."""
+
+    filename = "metadata.ini"
+
+    def __init__(self, path: str, canonical_name: str) -> None:
+        self.canonical_name = canonical_name
+        self.config = configparser.ConfigParser()
+        try:
+            self.config.read(os.path.join(path, self.filename))
+        except configparser.Error:
+            errors.report(f"{self.filename} of the extension {canonical_name} cannot be read", exc_info=True)
+
+    def list_callback_order_instructions(self) -> Iterator[CallbackOrderInfo]:
+        for section in self.config.sections():
+            kind, _, name = section.partition("/")
+            if kind == "callbacks":
+                before, after = (
+                    re.findall(r"[^,\s]+", self.config.get(section, field, fallback=""))
+                    for field in ("Before", "After")
+                )
+                yield CallbackOrderInfo(name, before, after)
+
+
+@dataclass
 class Extension:
-    """A folder with scripts/, javascript/, style.css, preload.py or install.py."""
+    """A folder with scripts/, javascript/, style.css, preload.py, install.py or metadata.ini."""
 
     name: str
     path: str
     enabled: bool = True
     is_builtin: bool = False
     metadata: Any = None
+
+    def __post_init__(self) -> None:
+        self.metadata = self.metadata or ExtensionMetadata(self.path, self.canonical_name)
 
     @property
     def canonical_name(self) -> str:

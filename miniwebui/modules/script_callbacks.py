@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from modules import errors, extensions
+from modules import errors, extensions, util
 
 
 class ImageSaveParams:
@@ -127,13 +127,34 @@ def add_callback(
     callbacks.append(ScriptCallback(filename, fun, full))
 
 
+def sort_callbacks(
+    category: str, unordered_callbacks: list[ScriptCallback], *, enable_user_sort: bool = True
+) -> list[ScriptCallback]:
+    """In the order of registration, but for what the extensions' metadata says."""
+    by_name = {callback.name: callback for callback in unordered_callbacks}
+    instructions = [
+        instruction
+        for extension in extensions.extensions
+        for instruction in extension.metadata.list_callback_order_instructions()
+        if instruction.name in by_name
+    ]
+    if not instructions:
+        return list(unordered_callbacks)
+    first: dict[str, list[str]] = {name: [] for name in by_name}
+    for instruction in instructions:
+        first[instruction.name] += instruction.after
+        for later in instruction.before:
+            first.get(later, []).append(instruction.name)
+    return [by_name[name] for name in util.topological_sort(first)]
+
+
 def ordered_callbacks(
     category: str, unordered_callbacks: list[ScriptCallback] | None = None, *, enable_user_sort: bool = True
 ) -> list[ScriptCallback]:
-    """In the order of registration; a copy, so that a callback may remove itself."""
+    """A copy, so that a callback may remove itself; see `sort_callbacks`."""
     if unordered_callbacks is None:
         unordered_callbacks = callback_map.get(f"callbacks_{category}", [])
-    return list(unordered_callbacks)
+    return sort_callbacks(category, unordered_callbacks, enable_user_sort=enable_user_sort)
 
 
 def enumerate_callbacks() -> Iterator[tuple[str, list[ScriptCallback]]]:

@@ -256,7 +256,7 @@ class ScriptRunner(ScriptComponents):
         self.infotext_fields: list[Any] = []
         self.paste_field_names: list[str] = []
         self.inputs: list[Any] = [None]
-        self.callback_map: dict[str, tuple[int, list[Script]]] = {}
+        self.callback_map: dict[str, tuple[int, list[script_callbacks.ScriptCallback]]] = {}
         self.on_before_component_elem_id: dict[str, list[Any]] = {}
         self.on_after_component_elem_id: dict[str, list[Any]] = {}
 
@@ -292,15 +292,29 @@ class ScriptRunner(ScriptComponents):
             self.scripts if method_name in ("before_component", "after_component") else self.alwayson_scripts
         )
 
-    def ordered_scripts(self, method_name):
-        """Scripts whose class overrides the hook; found anew only when the number of scripts changes."""
-        candidates = self.list_scripts_for_method(method_name)
-        count, found = self.callback_map.get(method_name, (-1, []))
+    def create_ordered_callbacks_list(self, method_name, *, enable_user_sort=True):
+        """Scripts whose class overrides the hook, as callbacks, in the order of `script_callbacks.sort_callbacks`."""
+        base, category = getattr(Script, method_name), f"script_{method_name}"
+        found = []
+        for script in self.list_scripts_for_method(method_name):
+            if getattr(type(script), method_name, base) is not base:
+                name = type(script).__name__
+                script_callbacks.add_callback(
+                    found, script, name=name, category=category, filename=script.filename
+                )
+        return script_callbacks.sort_callbacks(category, found, enable_user_sort=enable_user_sort)
+
+    def ordered_callbacks(self, method_name, *, enable_user_sort=True):
+        """The same, found anew only when the number of scripts changes."""
+        candidates, category = self.list_scripts_for_method(method_name), f"script_{method_name}"
+        count, found = self.callback_map.get(category, (-1, []))
         if count != len(candidates):
-            base = getattr(Script, method_name)
-            found = [script for script in candidates if getattr(type(script), method_name, base) is not base]
-            self.callback_map[method_name] = len(candidates), found
+            found = self.create_ordered_callbacks_list(method_name, enable_user_sort=enable_user_sort)
+            self.callback_map[category] = len(candidates), found
         return found
+
+    def ordered_scripts(self, method_name):
+        return [callback.callback for callback in self.ordered_callbacks(method_name)]
 
     def run(self, p, *args):
         """Let the selected script draw -> its Processed; None when none is selected."""

@@ -26,3 +26,22 @@ def walk_files(path, allowed_extensions=None):
         for name in sorted(files, key=natural_sort_key):
             if allowed_extensions is None or os.path.splitext(name)[1].lower() in allowed_extensions:
                 yield os.path.join(root, name)
+
+
+def topological_sort(dependencies) -> list[str]:
+    """Names, each after those it depends on ({name: names}); otherwise in their order. Circles and unknown names do not
+    matter."""
+    result = []
+    visited = set()
+
+    def visit(name):
+        if name in visited or name not in dependencies:
+            return
+        visited.add(name)
+        for needed in dependencies[name]:
+            visit(needed)
+        result.append(name)
+
+    for name in dependencies:
+        visit(name)
+    return result

@@ -112,3 +112,50 @@ def test_callbacks_are_named_after_their_extension_and_can_change_what_is_pasted
     params = {}
     script_callbacks.infotext_pasted_callback("text", params)
     assert params == {"pasted": "text"}
+
+
+ORDERED = """
+from modules import script_callbacks, scripts
+
+
+class Ordered(scripts.Script):
+    def title(self):
+        return "{name}"
+
+    def show(self, is_img2img):
+        return scripts.AlwaysVisible
+
+    def process(self, p):
+        p.append("{name}")
+
+    def postprocess(self, p, processed):
+        p.append("{name}")
+"""
+
+
+def test_metadata_says_whose_hook_comes_first(webui, tmp_path, monkeypatch):
+    """By the names that the real WebUI gives callbacks: extension/file/category/class."""
+    from modules import extensions, scripts
+
+    for name in ("One", "Two", "Three"):
+        (tmp_path / name / "scripts").mkdir(parents=True)
+        (tmp_path / name / "scripts" / "ordered.py").write_text(ORDERED.format(name=name))
+    (tmp_path / "Three" / "metadata.ini").write_text(
+        "[callbacks/three/ordered.py/script_process/Ordered]\nBefore = one/ordered.py/script_process/Ordered, no/such\n"
+        "[callbacks/nobody/ordered.py/script_process/Ordered]\nAfter = one/ordered.py/script_process/Ordered\n"
+        "[other]\nBefore = three\n"
+    )
+    (tmp_path / "Two" / "metadata.ini").write_text("no section at all")
+    known = [extensions.Extension(name, str(tmp_path / name)) for name in ("One", "Two", "Three")]
+    monkeypatch.setattr(extensions, "extensions", known)
+    runner = scripts.ScriptRunner()
+    data = [
+        scripts.ScriptClassData(scripts.load_script_module(path).Ordered, path, extension.path, None)
+        for extension in known
+        for path in extension.list_files("scripts", ".py")
+    ]
+    monkeypatch.setattr(scripts, "scripts_data", data)
+    runner.initialize_scripts(is_img2img=False)
+    order = [script.title() for script in runner.ordered_scripts("process")]
+    assert order == ["Three", "One", "Two"]
+    assert [script.title() for script in runner.ordered_scripts("postprocess")] == ["One", "Two", "Three"]
