@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import sqrt
 
-from tile_utils.geometry import MIN_STRIDE, OPT_F, Grid, make_grid, split_evenly
+from tile_utils.grid import MIN_STRIDE, Grid, batch_count, make_grid
+from tile_utils.surface import OPT_F
 
 STEP = 16
 """Tiles' sides are multiples of this many latent pixels."""
@@ -52,19 +53,20 @@ class Pass:
 def work(drawn: Pass, sizes: Sizes) -> int:
     """Latent pixels that the UNet sees in one pass of one picture, over all tiles and steps."""
     grid = drawn.grid(sizes)
-    return len(grid.boxes) * grid.tile_w * grid.tile_h * drawn.steps
+    return len(grid) * grid.tile_area * drawn.steps
 
 
 def describe(drawn: Pass, sizes: Sizes, pictures: int = 1, pace: float | None = None) -> str:
     """One line: grid, batches, work, and the time if `pace` is known (seconds per latent pixel and step)."""
     grid = drawn.grid(sizes)
-    count = len(grid.boxes)
+    count = len(grid)
     place = f"{drawn.name}, {drawn.width}×{drawn.height} pixels"
     if count == 1:
         return f"{place}: one tile covers it, so nothing is tiled."
-    batches = len(split_evenly(grid.boxes, sizes.tile_batch_size))
+    batches = batch_count(count, sizes.tile_batch_size)
     line = (
-        f"{place}: {grid.cols}×{grid.rows} tiles of {grid.tile_w * OPT_F}×{grid.tile_h * OPT_F}, "
+        f"{place}: {grid.across.count}×{grid.down.count} tiles of "
+        f"{grid.across.tile * OPT_F}×{grid.down.tile * OPT_F}, "
         f"{batches} {'batch' if batches == 1 else 'batches'} a step, {count} times the work of one tile"
     )
     if pace is None:
@@ -85,22 +87,24 @@ def _duration(seconds: float) -> str:
 def warnings(drawn: Pass, sizes: Sizes, native: int | None = None) -> Iterator[str]:
     """What is a poor choice for this pass; `native` is the latent side of the pictures the model was trained on."""
     grid = drawn.grid(sizes)
-    sides = [side for side, count in ((grid.tile_w, grid.cols), (grid.tile_h, grid.rows)) if count > 1]
-    if not sides:
+    tiled = [axis for axis in (grid.across, grid.down) if axis.count > 1]
+    if not tiled:
         return
-    side = max(sides)  # the one that needs the most overlap
-    if sizes.overlap > min(sizes.tile_width, sizes.tile_height) - MIN_STRIDE:
-        yield f"Overlap {sizes.overlap} leaves no step from tile to tile; {grid.overlap} is used."
+    axis = max(tiled, key=lambda axis: axis.tile)  # the one that needs the most overlap
+    side = axis.tile
+    if sizes.overlap > min(axis.tile for axis in tiled) - MIN_STRIDE:
+        used = " and ".join(str(overlap) for overlap in dict.fromkeys(axis.overlap for axis in tiled))
+        yield f"Overlap {sizes.overlap} leaves no step from tile to tile; {used} is used."
     elif sizes.method == MULTI and sizes.overlap * 2 < side and drawn.denoise > LOW_DENOISE:
         yield f"MultiDiffusion with less than half a tile of overlap ({side // 2}) shows seams."
-    elif grid.overlap * 4 > side * 3 or (sizes.method != MULTI and grid.overlap * 2 > side):
+    elif axis.overlap * 4 > side * 3 or (sizes.method != MULTI and axis.overlap * 2 > side):
         yield f"Overlap above {side * (3 if sizes.method == MULTI else 2) // 4} costs time and gains nothing."
     if native is None:
         return
-    pixels = native * OPT_F
-    if sqrt(grid.tile_w * grid.tile_h) < 0.74 * native:
+    pixels, mean = native * OPT_F, sqrt(grid.tile_area)
+    if mean < 0.74 * native:
         yield f"Tiles are smaller than the {pixels}×{pixels} pixels this model knows: it repeats its subject in each."
-    elif sqrt(grid.tile_w * grid.tile_h) > 2 * native:
+    elif mean > 2 * native:
         yield f"Tiles are more than twice the {pixels}×{pixels} pixels this model knows: bodies and horizons double."
 
 
@@ -122,8 +126,8 @@ def recommend(
         side -= STEP
     overlap = side * (3 if method == MULTI else 2) // 4 // 4 * 4
     grid = largest.grid(Sizes(side, side, overlap, 1, method))
-    fitting = 4 if budget is None else int(budget // (grid.tile_w * grid.tile_h))
-    batch = max(1, min(fitting, len(grid.boxes), LARGEST_BATCH))
+    fitting = 4 if budget is None else int(budget // grid.tile_area)
+    batch = max(1, min(fitting, len(grid), LARGEST_BATCH))
     return Sizes(side, side, overlap, batch, method)
 
 

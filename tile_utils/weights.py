@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -40,3 +42,10 @@ def feather_mask(width: int, height: int, ratio: float, device: torch.device | N
 
     nearest = torch.minimum(distance(height)[:, None], distance(width)[None, :])
     return (nearest / radius).clamp(max=1).square()
+
+
+WEIGHTINGS: dict[str, Callable[..., Tensor]] = {
+    "MultiDiffusion": uniform_weights,
+    "Mixture of Diffusers": gaussian_weights,
+}
+"""How each method weighs a tile: MultiDiffusion and Mixture of Diffusers are one algorithm with two weightings."""

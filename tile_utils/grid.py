@@ -1,0 +1,121 @@
+"""The regular grid of tiles that covers a canvas, and where a region lies. Sizes are integers, in latent pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import TypeVar
+
+from tile_utils.surface import Window
+
+MIN_STRIDE = 4
+"""Smallest step from one tile to the next, in latent pixels; bounds the number of tiles."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Tiles of one size along one side of a canvas: as few as cover `length`, evenly spread.
+
+    `tile` and `overlap` are what is really used; see `make_axis`.
+    """
+
+    length: int
+    tile: int
+    overlap: int
+
+    @property
+    def count(self) -> int:
+        return max(1, ceil((self.length - self.overlap) / (self.tile - self.overlap)))
+
+    @property
+    def starts(self) -> list[int]:
+        """First pixel of each tile."""
+        gaps, room = self.count - 1, self.length - self.tile
+        return [i * room // max(1, gaps) for i in range(self.count)]
+
+
+def make_axis(length: int, tile: int, overlap: int) -> Axis:
+    """Tiles capped by the canvas; neighbours overlap by at least `overlap`, clamped to 0 … tile − MIN_STRIDE.
+
+    Raises:
+        ValueError: a size is not positive.
+    """
+    if min(length, tile) < 1:
+        raise ValueError(f"sizes must be positive: a canvas of {length}, tiles of {tile}")
+    tile = min(tile, length)
+    return Axis(length, tile, max(0, min(overlap, tile - MIN_STRIDE)))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Tiles along both axes. What is asked of it costs no more than what is looked at: tiles are counted by axis."""
+
+    down: Axis
+    across: Axis
+
+    def __len__(self) -> int:
+        return self.down.count * self.across.count
+
+    @property
+    def windows(self) -> Iterator[Window]:
+        """Every tile, line by line."""
+        columns = self.across.starts
+        return (Window(y, x, self.down.tile, self.across.tile) for y in self.down.starts for x in columns)
+
+    @property
+    def tile_area(self) -> int:
+        """Latent pixels of one tile."""
+        return self.down.tile * self.across.tile
+
+
+def make_grid(width: int, height: int, tile_w: int, tile_h: int, overlap: int) -> Grid:
+    """The grid of a canvas of `width` x `height` latent pixels; each axis clamps the overlap by its own tile.
+
+    Raises:
+        ValueError: a size is not positive.
+    """
+    return Grid(make_axis(height, tile_h, overlap), make_axis(width, tile_w, overlap))
+
+
+def region_window(
+    x: float, y: float, w: float, h: float, width: int, height: int, multiple: int = 1
+) -> Window | None:
+    """The window of a region given in fractions of a canvas of `width` x `height` latent pixels.
+
+    Left and top round down, sizes round up, both to a `multiple` (of the canvas' sides too), and it is cut at the
+    canvas' edges; None where nothing is left of it.
+    """
+
+    def down(position: float) -> int:
+        return max(0, int(position) // multiple * multiple)
+
+    def up(size: float) -> int:
+        return ceil(ceil(size) / multiple) * multiple
+
+    left, top = down(x * width), down(y * height)
+    right, bottom = min(width, left + up(w * width)), min(height, top + up(h * height))
+    if left >= right or top >= bottom:
+        return None
+    return Window(top, left, bottom - top, right - left)
+
+
+def batch_count(items: int, batch_size: int) -> int:
+    """How many batches of at most `batch_size` so many items make."""
+    return ceil(items / batch_size)
+
+
+T = TypeVar("T")
+
+
+def split_evenly(items: Sequence[T], batch_size: int) -> list[Sequence[T]]:
+    """Batches of at most `batch_size`, as few as possible, and as even as possible: 10 by 4 are 4, 3 and 3.
+
+    Their sizes differ by at most one, so that a compiled model and cuDNN meet two shapes at most.
+    """
+    if not items:
+        return []
+    batches = batch_count(len(items), batch_size)
+    size, larger = divmod(len(items), batches)
+    ends = [(i + 1) * size + min(i + 1, larger) for i in range(batches)]
+    return [items[start:end] for start, end in zip([0, *ends], ends)]
