@@ -26,16 +26,18 @@ sys.path.insert(0, str(ROOT))
 from miniwebui import render, webui  # noqa: E402
 from miniwebui.checkpoint_layout import load_checkpoint  # noqa: E402
 from miniwebui.clip_tokenizer import clip_tokenizer  # noqa: E402
-from tile_methods.fusing import WEIGHTINGS, TileFuser  # noqa: E402
-from tile_methods.regions import Region, RegionFuser  # noqa: E402
-from tile_utils.geometry import Box, make_grid  # noqa: E402
+from tile_methods.fuse import fuse  # noqa: E402
+from tile_methods.planner import Layout, Planner, Region  # noqa: E402
+from tile_utils.grid import make_grid  # noqa: E402
+from tile_utils.surface import Surface, Window  # noqa: E402
+from tile_utils.weights import WEIGHTINGS  # noqa: E402
 
 CANVAS_W, CANVAS_H, TILE, OVERLAP, BATCH, ROWS = 256, 32, 32, 16, 4, 2
 REGIONS = (
-    Region(Box(0, 0, 64, CANVAS_H)),
-    Region(Box(64, 0, 64, CANVAS_H)),
-    Region(Box(140, 4, 24, 24), foreground=True, feather=0.2),
-    Region(Box(200, 4, 24, 24), foreground=True, feather=0.2),
+    Region(Window(0, 0, CANVAS_H, 64), 1),
+    Region(Window(0, 64, CANVAS_H, 64), 2),
+    Region(Window(4, 140, 24, 24), 3, foreground=True, feather=0.2),
+    Region(Window(4, 200, 24, 24), 4, foreground=True, feather=0.2),
 )
 PROMPT, STEPS = "city skyline, night", 6
 DEMO = ROOT / "miniwebui/models/Stable-diffusion/demo.safetensors"
@@ -49,33 +51,29 @@ def seconds(run: Callable[[], object]) -> float:
 
 def compare_calls(checkpoint: Path, rounds: int) -> None:
     """Tiled denoiser calls, without and with regions, and the bare calls of the same batches."""
-    from tile_host.prompts import with_text
-
     unet = load_checkpoint(checkpoint).unet
     context = torch.randn(ROWS, 77, unet.config.cross_attention_dim)
     x, sigma = torch.randn(ROWS, 4, CANVAS_H, CANVAS_W), torch.full((ROWS,), 500.0)
     cond = {"c_crossattn": [context], "c_concat": [torch.zeros(ROWS, 5, 1, 1)]}
-    texts = torch.randn(len(REGIONS), ROWS, *context.shape[1:])
+    texts = torch.randn(1 + len(REGIONS), ROWS, *context.shape[1:])
 
     def denoise(x, sigma, cond):
         return unet(x, sigma, cond["c_crossattn"][0]).sample
 
-    def denoise_regions(denoise, numbers, x, sigma, cond):
-        return denoise(x, sigma, with_text(cond, [row for number in numbers for row in texts[number]]))
+    def run(plan, denoise):
+        def model(batch, x, sigma, cond):
+            own = torch.stack([texts[patch.words] for patch in batch.patches], 1).flatten(0, 1)
+            return denoise(x, sigma, {**cond, "c_crossattn": [own]})
+
+        fuse(plan, model, x, sigma, cond)
 
     grid = make_grid(CANVAS_W, CANVAS_H, TILE, TILE, OVERLAP)
     for method in WEIGHTINGS:
-        fuser = TileFuser(grid, method, BATCH, x.device)
-        with_regions = RegionFuser(grid, REGIONS, method, BATCH, x.device, draw_background=True)
-
-        def tiled(denoise, fuser=fuser):
-            fuser.fuse(denoise, x, sigma, cond)
-
-        def regional(denoise, fuser=with_regions):
-            fuser.fuse(denoise, functools.partial(denoise_regions, denoise), x, sigma, cond)
-
-        for label, run in ((method, tiled), (f"{method}, {len(REGIONS)} regions", regional)):
-            compare_call(label, run, denoise, rounds)
+        for label, regions in ((method, ()), (f"{method}, {len(REGIONS)} regions", REGIONS)):
+            plan = Planner(Layout(Surface(CANVAS_H, CANVAS_W), grid, method, BATCH, x.device, regions)).plan(
+                0
+            )
+            compare_call(label, functools.partial(run, plan), denoise, rounds)
 
 
 def compare_call(label: str, run: Callable[..., object], denoise: Callable[..., object], rounds: int) -> None:

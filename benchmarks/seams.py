@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from miniwebui import render, webui  # noqa: E402
-from tile_utils.geometry import make_grid  # noqa: E402
+from tile_utils.grid import make_grid  # noqa: E402
 
 WIDTH, HEIGHT, TILE = 1024, 256, 32
 PROMPTS = ("sea, sunset", "meadow, day", "city skyline, night", "mountains, day")
@@ -43,7 +43,7 @@ def seam_ratios(picture: np.ndarray, overlap: int, tile: int = TILE) -> tuple[fl
     """
     height, width = picture.shape[:2]
     grid = make_grid(width // 8, height // 8, tile, height // 8, overlap)
-    borders = {8 * x for box in grid.boxes for x in (box.x, box.x + box.w)} - {0, width}
+    borders = {8 * x for tile in grid.windows for x in (tile.x, tile.x + tile.w)} - {0, width}
     steps = np.abs(np.diff(picture.astype(float), axis=1)).mean(axis=(0, 2))  # steps[i]: column i to i + 1
     columns = np.arange(1, width)
     at_border = np.isin(columns, sorted(borders))

@@ -1,4 +1,4 @@
-"""Tiled Diffusion: the always-on script. Wiring only; see `tile_host.session`."""
+"""Tiled Diffusion: the always-on script. Wiring only; see `tile_host.generation`."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import logging
 from typing import Any
 
 from modules import script_callbacks, scripts
-from tile_host import capabilities
+from tile_host.hosts import detect
 
-if reason := capabilities.problem():
+if reason := detect.problem():
     logging.getLogger("Tiled Diffusion").error("%s", reason)
 else:
-    from tile_host import arguments, options, ui, webui, xyz
+    from tile_host import arguments, options, ui, xyz
+    from tile_host.generation import INFOTEXT_KEY, TiledGeneration
+    from tile_host.life import Lives
     from tile_host.noise_inversion import InversionCache
-    from tile_host.running import Running
-    from tile_host.session import INFOTEXT_KEY, TiledDiffusionSession
     from tile_utils.settings import TiledDiffusionSettings
 
     def add_to_host() -> None:
@@ -32,7 +32,7 @@ else:
         sorting_priority = 1.0
 
         def __init__(self) -> None:
-            self._running: Running[TiledDiffusionSession] = Running()
+            self._lives: Lives[TiledGeneration] = Lives()
             self._inversions = InversionCache()
 
         def title(self) -> str:
@@ -56,34 +56,24 @@ else:
         def _tab(self) -> str:
             return "i2i" if self.is_img2img else "t2i"
 
+        def _make(self, p: Any, args: tuple[Any, ...]) -> TiledGeneration | None:
+            settings = arguments.settings_of(TiledDiffusionSettings, p, args, self._tab)
+            if settings is None:
+                return None
+            return TiledGeneration(settings, self.is_img2img, self._inversions)
+
         def process(self, p: Any, *args: Any) -> None:
-            self._running.begin(p)
             p.extra_generation_params.pop(INFOTEXT_KEY, None)  # of an earlier run of the same object
-            try:
-                settings = arguments.settings_of(TiledDiffusionSettings, p, args, self._tab)
-                if settings is None:
-                    return
-                session = TiledDiffusionSession(settings, self._inversions)
-                self._running.add(p, session)
-                session.begin(p, self.is_img2img)
-            except Exception as error:
-                self._running.end(p)
-                webui.fail_generation(p, ("init",), error)
+            self._lives.begin(p, lambda: self._make(p, args))
 
         def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
-            session = self._running.of(p)
-            if session is None:
-                return
-            try:
-                session.begin_pass(p, kwargs["x"], kwargs["noise"], kwargs["c"])
-            except Exception as error:
-                self._running.end(p)
-                webui.fail_generation(p.sampler, webui.SAMPLING, error)
+            x, noise, conds = kwargs["x"], kwargs["noise"], kwargs["c"]
+            self._lives.begin_pass(p, lambda generation: generation.begin_pass(p, x, noise, conds))
 
         def post_sample(self, p: Any, ps: Any, *args: Any) -> None:
-            session = self._running.of(p)
-            if session is not None:
-                session.end_batch(p)
+            generation = self._lives.of(p)
+            if generation is not None:
+                generation.end_batch(p)
 
         def postprocess(self, p: Any, processed: Any, *args: Any) -> None:
-            self._running.end(p)
+            self._lives.end(p)

@@ -6,14 +6,14 @@ import logging
 from typing import Any
 
 from modules import scripts
-from tile_host import capabilities
+from tile_host.hosts import detect
 
-if reason := capabilities.problem():
+if reason := detect.problem():
     logging.getLogger("Tiled VAE").error("%s", reason)
 else:
-    from tile_host import arguments, ui, webui
-    from tile_host.running import Running
-    from tile_host.vae import INFOTEXT_KEY, TiledVAESession
+    from tile_host import arguments, ui
+    from tile_host.life import Lives
+    from tile_host.vae import INFOTEXT_KEY, TiledVAEGeneration
     from tile_utils.settings import TiledVAESettings
 
     class TiledVAEScript(scripts.Script):
@@ -22,7 +22,7 @@ else:
         sorting_priority = 2.0
 
         def __init__(self) -> None:
-            self._running: Running[TiledVAESession] = Running()
+            self._lives: Lives[TiledVAEGeneration] = Lives()
 
         def title(self) -> str:
             return "Tiled VAE"
@@ -44,19 +44,13 @@ else:
         def _tab(self) -> str:
             return "i2i" if self.is_img2img else "t2i"
 
+        def _make(self, p: Any, args: tuple[Any, ...]) -> TiledVAEGeneration | None:
+            settings = arguments.settings_of(TiledVAESettings, p, args, self._tab)
+            return None if settings is None else TiledVAEGeneration(settings)
+
         def process(self, p: Any, *args: Any) -> None:
-            self._running.begin(p)
             p.extra_generation_params.pop(INFOTEXT_KEY, None)  # of an earlier run of the same object
-            try:
-                settings = arguments.settings_of(TiledVAESettings, p, args, self._tab)
-                if settings is None:
-                    return
-                session = TiledVAESession(settings)
-                self._running.add(p, session)
-                session.begin(p)
-            except Exception as error:
-                self._running.end(p)
-                webui.fail_generation(p, ("init",), error)
+            self._lives.begin(p, lambda: self._make(p, args))
 
         def postprocess(self, p: Any, processed: Any, *args: Any) -> None:
-            self._running.end(p)
+            self._lives.end(p)

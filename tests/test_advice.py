@@ -70,7 +70,7 @@ def test_recommended_sizes_fit_the_controls_the_canvas_and_the_memory(width, hei
     assert list(a.warnings(picture(width, height), sizes)) == []
     if free is not None and free > 400:
         grid = picture(width, height).grid(sizes)
-        used = grid.tile_w * grid.tile_h * sizes.tile_batch_size * a.ROWS * a.BYTES_PER_LATENT_PIXEL
+        used = grid.tile_area * sizes.tile_batch_size * a.ROWS * a.BYTES_PER_LATENT_PIXEL
         assert used <= free * 2**20
     assert "latent pixels" in a.explain(sizes, free)
 

@@ -116,7 +116,7 @@ def uses_of_the_host(path):
 
 @pytest.mark.parametrize("folder", ["tile_host", "scripts"])
 def test_the_extension_uses_only_what_the_real_host_has(folder):
-    files = sorted((ROOT / folder).glob("*.py"))
+    files = sorted((ROOT / folder).rglob("*.py"))
     used = {use for file in files for use in uses_of_the_host(file)}
     assert used
     unknown = [f"{module}.{name}" for module, name in used if name not in FACTS[module]["public"]]

@@ -66,7 +66,7 @@ def test_nothing_is_needed_that_the_host_lacks():
 
     known = {"torch", "numpy", "PIL", "gradio", "tqdm", "modules", "tile_host", "tile_methods", "tile_utils"}
     for folder in ("scripts", "tile_host", "tile_methods", "tile_utils"):
-        for path in (ROOT / folder).glob("*.py"):
+        for path in (ROOT / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
                 names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
                 names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []

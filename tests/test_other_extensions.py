@@ -9,7 +9,7 @@ import torch
 
 from modules import processing, script_callbacks, scripts, sd_models, shared
 from modules.sd_samplers_cfg_denoiser import CFGDenoiser
-from tile_host import webui as adapter
+from tile_host.hosts import a1111
 from tile_utils import patching
 
 TILED = {"enabled": True, "tile_width": 16, "tile_height": 16, "overlap": 8}
@@ -98,7 +98,7 @@ def test_patches_that_leave_in_another_order(webui):
         seen.append("ours")
         return model(x, sigma, cond)
 
-    ours = adapter.hooked_denoiser(denoiser, call)
+    ours = a1111.hooked_model(denoiser, call)
     ours.__enter__()
     theirs = patching.instance_class(denoiser, flag=True)
     theirs.__enter__()

@@ -192,7 +192,7 @@ def test_the_main_prompts_networks_come_back_between_the_passes(webui, lora, mon
 
 def test_the_refiner_encodes_with_the_main_prompts_networks(webui, monkeypatch):
     """Loading it may have switched everything off; then a region's may be the last that were used."""
-    from tile_host.networks import RegionNetworks
+    from tile_host.hosts.family.networks import RegionNetworks
 
     seen, active = [], []
     network = extra_networks.ExtraNetwork("probe")
@@ -297,7 +297,7 @@ def test_styles_stay_around_a_regions_prompt(webui, lora, monkeypatch, styles, h
     ],
 )
 def test_where_a_regions_own_words_go(webui, text, own, style, expected):
-    from tile_host.prompts import joined, with_own
+    from tile_host.words import joined, with_own
 
     assert with_own(text, own, lambda prompt: style.replace("{prompt}", prompt), joined) == expected
 

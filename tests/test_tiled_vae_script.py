@@ -96,14 +96,14 @@ def test_a_checkpoint_whose_latent_has_a_format(webui, monkeypatch):
     monkeypatch.setattr(model, "latent_format", latent_format, raising=False)
     with monkeypatch.context() as patch:
         patch.delattr(model, "scale_factor")
-        session = tile_host_vae.TiledVAESession(TiledVAESettings(enabled=True))
+        generation = tile_host_vae.TiledVAEGeneration(TiledVAESettings(enabled=True))
         p = webui.prepare()
-        session.begin(p)
+        generation.begin(p)
         z = torch.full((1, 4, 8, 8), 0.5)
         patch.setattr(model.first_stage_model.decoder, "forward", interrupting)
         picture = model.first_stage_model.decode(z)
         patch.undo()
-        session.close()
+        generation.stack.close()
     assert torch.allclose(picture[..., 0, 0], sd_vae_approx.cheap_approximation(z * scale)[..., 0, 0])
     assert_unpatched(webui)
 

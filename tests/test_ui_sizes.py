@@ -68,11 +68,11 @@ def test_the_pace_is_taken_between_steps(ui_sizes):
 
 
 def test_recommended_sizes_go_into_the_controls(ui_sizes, monkeypatch, caplog):
-    from tile_host import capabilities
+    from tile_host.door import host
 
-    monkeypatch.setattr(capabilities, "free_memory", lambda: 4000)
-    monkeypatch.setattr(capabilities, "native_side", lambda: 64)
-    monkeypatch.setattr(capabilities, "bytes_per_number", lambda: 2)
+    monkeypatch.setattr(host.facts, "free_memory", lambda: 4000)
+    monkeypatch.setattr(host.facts, "native_side", lambda: 64)
+    monkeypatch.setattr(host.facts, "bytes_per_number", lambda: 2)
     told = []
     monkeypatch.setattr(gr, "Info", told.append)
     sizes = ui_sizes._recommended(json.dumps(PLAN))

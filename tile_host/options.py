@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from modules import shared
 from modules.options import OptionInfo
-from tile_host import capabilities
+from tile_host.door import host
 from tile_utils.settings import (
     DEFAULT_MAX_REGIONS,
     TABS,
@@ -112,7 +112,7 @@ def add() -> None:
 def start_values(cls: type, tab: str) -> dict[str, Any]:
     """{name: value} that the controls of a tab start with, and that API clients get for what they do not send."""
     start = {spec.name: default_for(spec, tab) for spec in control_fields(cls)}
-    automatic = recommended_tile_sizes(capabilities.device_memory()) if cls is TiledVAESettings else {}
+    automatic = recommended_tile_sizes(host.facts.device_memory()) if cls is TiledVAESettings else {}
     for spec in _kept(cls):
         value = getattr(shared.opts, _key(spec, tab), None)
         if value is None or (spec.name in automatic and value == AUTOMATIC):

@@ -9,12 +9,12 @@ from typing import Any
 import gradio as gr
 
 from modules.ui_components import InputAccordion, ToolButton
-from tile_host import arguments, capabilities, options, webui
+from tile_host import arguments, options
+from tile_host.door import host
 from tile_host.ui_component import component
 from tile_host.ui_layout import restore_layout
 from tile_host.ui_regions import RegionControls
 from tile_host.ui_sizes import SizeAdvice
-from tile_host.upscaling import upscaler_names
 from tile_utils.infotext import from_page, limited, page_values, read_params, warning
 from tile_utils.settings import (
     TiledDiffusionSettings,
@@ -133,7 +133,7 @@ class TiledDiffusionPanel(Panel):
 
     def _free_gpu(self) -> None:
         self._drop_caches()
-        gr.Info(webui.free_gpu())
+        gr.Info(host.facts.free_gpu())
 
     def _connect(self) -> None:
         restore_layout(self.tab, self.max_regions, self._controls)
@@ -165,7 +165,7 @@ class TiledDiffusionPanel(Panel):
         """What img2img starts from: how it is enlarged, and which size is drawn."""
         self._add("keep_input_size")
         with gr.Row(variant="compact"):
-            self._add("upscaler_name", choices=upscaler_names())
+            self._add("upscaler_name", choices=host.pictures.upscalers())
             self._add("scale_factor")
 
     def _inversion_controls(self) -> None:
@@ -183,7 +183,7 @@ class TiledVAEPanel(Panel):
     settings = TiledVAESettings
 
     def _fill(self) -> list[Any]:
-        sizes = recommended_tile_sizes(capabilities.device_memory())
+        sizes = recommended_tile_sizes(host.facts.device_memory())
         with gr.Row(variant="compact"):
             controls = [self._add(name) for name in sizes]
             reset = ToolButton("↩️", elem_id=f"MDV-{self.tab}-reset", tooltip="Recommended sizes")

@@ -13,7 +13,8 @@ from typing import Any
 
 import gradio as gr
 
-from tile_host import capabilities, pace
+from tile_host import pace
+from tile_host.door import host
 from tile_utils import advice
 from tile_utils.settings import TiledDiffusionSettings, title_of
 
@@ -91,7 +92,7 @@ def told_of(text: str) -> str:
         passes, sizes, pictures = _read(text)
     except (ValueError, KeyError, TypeError):
         return WAITING
-    native = capabilities.native_side()
+    native = host.facts.native_side()
     lines = [advice.describe(drawn, sizes, pictures, pace.last()) for drawn in passes]
     poor = dict.fromkeys(sentence for drawn in passes for sentence in advice.warnings(drawn, sizes, native))
     lines += [f"⚠ {sentence}" for sentence in poor]
@@ -104,9 +105,9 @@ def _recommended(text: str) -> advice.Sizes | None:
     except (ValueError, KeyError, TypeError):
         gr.Warning("Tiled Diffusion: the size of the picture is not known yet.")
         return None
-    free = capabilities.free_memory()
-    cost = capabilities.bytes_per_number() / 2
-    chosen = advice.recommend(passes, sizes.method, capabilities.native_side(), free, cost)
+    free = host.facts.free_memory()
+    cost = host.facts.bytes_per_number() / 2
+    chosen = advice.recommend(passes, sizes.method, host.facts.native_side(), free, cost)
     sentence = advice.explain(chosen, free)
     logging.getLogger(title_of(TiledDiffusionSettings)).info("%s", sentence)
     gr.Info(sentence)

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from modules import images, shared
-from tile_host import webui
+from tile_host.door import host
 from tile_utils import patching
 from tile_utils.settings import SettingsError, TiledDiffusionSettings, control_fields, control_of
 
@@ -23,11 +22,6 @@ MASKS = ("image_mask", "latent_mask")
 EXIF_ORIENTATION = 0x0112
 _CONTROLS = {spec.name: control_of(spec) for spec in control_fields(TiledDiffusionSettings)}
 _SCALE, _KEEP = _CONTROLS["scale_factor"], _CONTROLS["keep_input_size"]
-
-
-def upscaler_names() -> list[str]:
-    """What the host offers, in its order."""
-    return [data.name for data in shared.sd_upscalers]
 
 
 @contextmanager
@@ -41,17 +35,17 @@ def prepared_input(p: Any, settings: TiledDiffusionSettings) -> Iterator[None]:
     Raises:
         SettingsError: there is no image, or an empty one; no such upscaler; a side would pass 16384 pixels.
     """
-    scale = 1.0 if settings.upscaler_name == NO_UPSCALER else settings.scale_factor
-    upscaler = _upscaler(settings.upscaler_name)
+    enlarges = _enlarges(settings.upscaler_name)
+    scale = settings.scale_factor if enlarges else 1.0
     inputs = _inputs(p, scale)
-    crops = upscaler is None and getattr(p, "image_mask", None) is not None and p.inpaint_full_res
+    crops = not enlarges and getattr(p, "image_mask", None) is not None and p.inpaint_full_res
     keeps = settings.keep_input_size and not crops
     wanted = inputs[0].size if keeps else (p.width, p.height)
     _check_side(wanted, scale, "the input image" if keeps else "the size")
-    if upscaler is not None:
-        logger.info("Upscaling %dx%d by %g with %s.", *inputs[0].size, scale, upscaler.name)
-        inputs = _upscaled(inputs, upscaler, scale)
-    multiple = webui.size_multiple()
+    if enlarges:
+        logger.info("Upscaling %dx%d by %g with %s.", *inputs[0].size, scale, settings.upscaler_name)
+        inputs = _upscaled(inputs, settings.upscaler_name, scale)
+    multiple = host.facts.size_multiple()
     canvas = inputs[0].size if keeps else tuple(int(side * scale) for side in wanted)
     width, height = (side // multiple * multiple for side in canvas)
     if keeps and (width, height) != (p.width, p.height):
@@ -71,12 +65,12 @@ def prepared_input(p: Any, settings: TiledDiffusionSettings) -> Iterator[None]:
         yield
 
 
-def _upscaler(name: str) -> Any:
-    """The host's entry of that name; for 'None', None."""
-    for data in shared.sd_upscalers:
-        if data.name == name:
-            return None if name == NO_UPSCALER else data
-    raise SettingsError(f"Tiled Diffusion: 'Upscaler' is '{name}'; known are {', '.join(upscaler_names())}.")
+def _enlarges(name: str) -> bool:
+    """Does this upscaler do anything? Raises SettingsError for one that the host does not have."""
+    known = host.pictures.upscalers()
+    if name not in known:
+        raise SettingsError(f"Tiled Diffusion: 'Upscaler' is '{name}'; known are {', '.join(known)}.")
+    return name != NO_UPSCALER
 
 
 def _inputs(p: Any, scale: float) -> list[Image.Image]:
@@ -94,7 +88,7 @@ def _check_side(size: tuple[int, int], scale: float, what: str) -> None:
     """Raises SettingsError for a canvas or image that is nothing, or too large."""
     width, height = size
     shown = f"{what} is {width}x{height} pixels"
-    smallest = webui.size_multiple()
+    smallest = host.facts.size_multiple()
     if int(min(size) * scale) < smallest:
         raise SettingsError(
             f"Tiled Diffusion: {shown}; allowed are at least {smallest} a side after scaling."
@@ -111,10 +105,10 @@ def _check_side(size: tuple[int, int], scale: float, what: str) -> None:
     )
 
 
-def _upscaled(inputs: list[Image.Image], upscaler: Any, scale: float) -> list[Image.Image]:
+def _upscaled(inputs: list[Image.Image], upscaler: str, scale: float) -> list[Image.Image]:
     larger = {id(image): image for image in inputs}
     for key, image in larger.items():
-        larger[key] = upscaler.scaler.upscale(image, scale, upscaler.data_path)
+        larger[key] = host.pictures.upscaled(image, scale, upscaler)
     return [larger[id(image)] for image in inputs]
 
 
@@ -133,7 +127,7 @@ def flattened(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
     if image.mode == "RGB":
         return image
-    return images.flatten(image, shared.opts.img2img_background_color)
+    return host.pictures.opaque(image)
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -9,36 +9,35 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from modules import devices, sd_models, sd_vae_approx, shared
-from tile_host import webui
+from modules import devices, shared
+from tile_host.door import host
+from tile_host.life import Generation
 from tile_methods.vae.context import tiled_network
 from tile_methods.vae.run import Interrupted
 from tile_utils import patching
-from tile_utils.geometry import OPT_F
 from tile_utils.infotext import to_infotext
 from tile_utils.settings import TiledVAESettings
+from tile_utils.surface import OPT_F
 
 logger = logging.getLogger("Tiled VAE")
 INFOTEXT_KEY = "Tiled VAE"
 
 
-class TiledVAESession:
-    """Holds the patches of one generation; `close` undoes them in every case."""
+class TiledVAEGeneration(Generation):
+    """Both networks of the checkpoint's VAE are tiled from the host's first hook to its last."""
 
     def __init__(self, settings: TiledVAESettings) -> None:
+        super().__init__()
         self.settings = settings
-        self._generation = ExitStack()
-        self._model = ExitStack()
+        self._model = self.stack.enter_context(ExitStack())  # what is changed on the checkpoint in use
 
     def begin(self, p: Any) -> None:
-        """Before the host encodes anything."""
         # A dict of its own: an X/Y/Z plot's copies of `p` share theirs.
         p.extra_generation_params = {**p.extra_generation_params, INFOTEXT_KEY: to_infotext(self.settings)}
-        self._generation.enter_context(_checkpoint_followed(self._attach))
+        self.stack.enter_context(host.vae.checkpoint_followed(self._attach))
         self._attach(p.sd_model)
 
     def _attach(self, model: Any) -> None:
@@ -67,27 +66,6 @@ class TiledVAESession:
             enter(_prepared(net, watch, settings.vae_to_gpu))
         enter(_interruptible(model))
 
-    def close(self) -> None:
-        """Undo everything."""
-        self._model.close()
-        self._generation.close()
-
-
-@contextmanager
-def _checkpoint_followed(found: Callable[[Any], None]) -> Iterator[None]:
-    """Tell of every checkpoint that the host puts in use, those too that it held in memory: it has no hook for them."""
-
-    def following(host: Callable[..., None]) -> Callable[..., None]:
-        def set_sd_model(model: Any, *args: Any, **kwargs: Any) -> None:
-            host(model, *args, **kwargs)
-            if model is not None:
-                found(model)
-
-        return set_sd_model
-
-    with patching.wrapped(sd_models.model_data, "set_sd_model", following):
-        yield
-
 
 class _Watch:
     """Shows how far a network is, and tells whether the user has asked to stop since it began."""
@@ -109,7 +87,7 @@ class _Watch:
 
     def progress(self, done: int, total: int) -> None:
         if self._bar is None:
-            hidden = webui.progress_hidden()
+            hidden = host.job.progress_hidden()
             self._bar = tqdm(desc=self._name, unit="part", leave=False, disable=hidden)
         self._bar.total = total
         self._bar.update(done - self._bar.n)
@@ -155,9 +133,7 @@ def _interruptible(model: Any) -> Iterator[None]:
     vae = model.first_stage_model
 
     def approximate(decode: Callable[..., Any], z: Tensor, *args: Any, **kwargs: Any) -> Any:
-        # The host's coefficients are float32, whatever the latent is.
-        colours = sd_vae_approx.cheap_approximation(_sampled(model, z.float()))
-        return F.interpolate(colours.to(z), scale_factor=OPT_F, mode="nearest")
+        return host.vae.approximation(model, z)
 
     def nothing(encode: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
         # The host asks for interruption again before it samples; what is encoded here is never drawn.
@@ -169,13 +145,6 @@ def _interruptible(model: Any) -> Iterator[None]:
         patching.wrapped(vae, "decode", partial(_or_else, approximate)),
     ):
         yield
-
-
-def _sampled(model: Any, z: Tensor) -> Tensor:
-    """The VAE's latent in the units of the sampler."""
-    latent_format = getattr(model, "latent_format", None)  # SD3
-    scaled: Tensor = z * model.scale_factor if latent_format is None else latent_format.process_in(z)
-    return scaled
 
 
 def _or_else(instead: Callable[..., Any], method: Callable[..., Any]) -> Callable[..., Any]:

@@ -79,7 +79,9 @@ class Planner:
             for patch in regions
             if patch.layer == BACKGROUND and read(seen, patch.window, surface).any()
         ]
-        tiles = list(self._tile_patches(seen if self.layout.draw_background else seen & ~self._under(background)))
+        tiles = list(
+            self._tile_patches(seen if self.layout.draw_background else seen & ~self._under(background))
+        )
         layers = [Layer(total_of([*tiles, *background], surface, device))]
         if foreground:
             layers.append(Layer(total_of(foreground, surface, device), cover))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from math import ceil
 from typing import TypeVar
 
@@ -28,11 +29,9 @@ class Axis:
     def count(self) -> int:
         return max(1, ceil((self.length - self.overlap) / (self.tile - self.overlap)))
 
-    @property
-    def starts(self) -> list[int]:
-        """First pixel of each tile."""
-        gaps, room = self.count - 1, self.length - self.tile
-        return [i * room // max(1, gaps) for i in range(self.count)]
+    def start(self, index: int) -> int:
+        """First pixel of tile `index`."""
+        return index * (self.length - self.tile) // max(1, self.count - 1)
 
 
 def make_axis(length: int, tile: int, overlap: int) -> Axis:
@@ -60,8 +59,8 @@ class Grid:
     @property
     def windows(self) -> Iterator[Window]:
         """Every tile, line by line."""
-        columns = self.across.starts
-        return (Window(y, x, self.down.tile, self.across.tile) for y in self.down.starts for x in columns)
+        for row, column in product(range(self.down.count), range(self.across.count)):
+            yield Window(self.down.start(row), self.across.start(column), self.down.tile, self.across.tile)
 
     @property
     def tile_area(self) -> int:

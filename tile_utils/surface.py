@@ -44,7 +44,8 @@ def _spans(start: int, length: int, size: int, wraps: bool) -> Iterator[tuple[sl
     Raises:
         ValueError: the window leaves a surface that does not wrap, or is longer than one that does.
     """
-    if not (0 <= start and start + length <= size) and (not wraps or length > size):
+    inside = start >= 0 and start + length <= size
+    if not inside and (not wraps or length > size):
         raise ValueError(f"{start} … {start + length} does not lie on an axis of {size}")
     done = 0
     while done < length:
@@ -54,7 +55,9 @@ def _spans(start: int, length: int, size: int, wraps: bool) -> Iterator[tuple[sl
         done += step
 
 
-def _pieces(window: Window, surface: Surface, scale: int) -> list[tuple[tuple[slice, slice], tuple[slice, slice]]]:
+def _pieces(
+    window: Window, surface: Surface, scale: int
+) -> list[tuple[tuple[slice, slice], tuple[slice, slice]]]:
     """(on the canvas, in the window): rows and columns of each piece of a window, at `scale` times the latent size."""
     down = _spans(window.y * scale, window.h * scale, surface.height * scale, surface.wraps[0])
     across = list(_spans(window.x * scale, window.w * scale, surface.width * scale, surface.wraps[1]))

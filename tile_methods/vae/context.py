@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tile_methods.vae.program import UnsupportedNetwork
 from tile_methods.vae.run import Mode, Storage, run
 from tile_utils import patching
-from tile_utils.geometry import OPT_F
+from tile_utils.surface import OPT_F
 
 logger = logging.getLogger("Tiled VAE")
 

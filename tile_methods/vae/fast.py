@@ -18,8 +18,8 @@ from torch import Tensor
 
 from tile_methods.vae import layers
 from tile_methods.vae.program import DOWN, SAME, UP, Convolve
-from tile_utils.geometry import Box
 from tile_utils.group_norm import Affine, Moments, affine, measure, pool
+from tile_utils.surface import Surface, Window, read_all
 
 SAMPLED = 1 / 4
 """Part of the feature map that the crops cover at most, about; large maps need no more than MOST_CROPS."""
@@ -54,7 +54,7 @@ def _jittered(length: int, side: int, count: int, random: Random) -> list[int]:
     return [int((i + random.random()) * (length - side) / count) for i in range(count)]
 
 
-def sample_boxes(height: int, width: int, margin: int) -> list[Box]:
+def sample_boxes(height: int, width: int, margin: int) -> list[Window]:
     """Crops, spread over the map, of CROP pixels and the margin that unpadded convolutions take away."""
     tall, wide = min(height, CROP + 2 * margin), min(width, CROP + 2 * margin)
     count = min(MOST_CROPS, max(FEWEST_CROPS, height * width * SAMPLED / CROP**2))
@@ -62,7 +62,7 @@ def sample_boxes(height: int, width: int, margin: int) -> list[Box]:
     cols = max(1, min(MOST_CROPS // rows, ceil(count / rows)))
     random = Random(rows * cols)  # the same picture every time
     return [
-        Box(x, y, wide, tall)
+        Window(y, x, tall, wide)
         for y in _jittered(height, tall, rows, random)
         for x in _jittered(width, wide, cols, random)
     ]
@@ -113,7 +113,7 @@ def _pool_crops(chunks: Sequence[Moments], weights: Tensor) -> Moments:
     return Moments(chunks[0].count, pooled, (share * (var + (mean - pooled[:, None]).square())).sum(1))
 
 
-def chunks_of_crops(tasks: list[Convolve], height: int, width: int, tile: int) -> list[list[Box]]:
+def chunks_of_crops(tasks: list[Convolve], height: int, width: int, tile: int) -> list[list[Window]]:
     """The sample of a map, in parts that take no more work than a padded tile of side `tile`, but at least a crop."""
     margin = reach(tasks)
     boxes = sample_boxes(height, width, margin)
@@ -133,7 +133,7 @@ def _crop_weights(x: Tensor, crops: Sequence[Tensor], margin: int) -> Tensor:
 def estimate(
     tasks: list[Convolve],
     x: Tensor,
-    chunks: list[list[Box]],
+    chunks: list[list[Window]],
     tick: Callable[[], None],
     guard: layers.Guard,
 ) -> list[Affine | None]:
@@ -144,7 +144,8 @@ def estimate(
         tick: called after every task on every chunk; raises to stop.
         guard: redoes what overflows.
     """
-    crops = [torch.stack([x[(..., *box.slices)] for box in boxes], 1).flatten(0, 1) for boxes in chunks]
+    surface = Surface(x.shape[-2], x.shape[-1])
+    crops = [read_all(x, boxes, surface) for boxes in chunks]
     weights = _crop_weights(x, crops, reach(tasks))
     asides: list[Tensor | None] = [None] * len(crops)
     norms: list[Affine | None] = []
@@ -189,10 +190,10 @@ def _bounds(length: int, tile: int, unit: int) -> list[int]:
     return [length * i // count // unit * unit for i in range(count)] + [length]
 
 
-def tile_boxes(height: int, width: int, tile: int, unit: int) -> list[Box]:
+def tile_boxes(height: int, width: int, tile: int, unit: int) -> list[Window]:
     """Tiles without overlap, cut at multiples of `unit`."""
     return [
-        Box(left, top, right - left, bottom - top)
+        Window(top, left, bottom - top, right - left)
         for top, bottom in pairwise(_bounds(height, tile, unit))
         for left, right in pairwise(_bounds(width, tile, unit))
     ]
@@ -241,7 +242,9 @@ def run_tiles(
     return out
 
 
-def _tiles(x: Tensor, boxes: list[Box], margin: int, around: int) -> Iterator[tuple[Box, int, int, Tensor]]:
+def _tiles(
+    x: Tensor, boxes: list[Window], margin: int, around: int
+) -> Iterator[tuple[Window, int, int, Tensor]]:
     """(box in the picture, rows and columns of padding above and left of it, padded tile) of every tile.
 
     `around`: how much `x` was padded on each side.

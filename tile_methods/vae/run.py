@@ -17,7 +17,7 @@ from tile_methods.vae.fast import chunks_of_crops, estimate, run_tiles, tile_box
 from tile_methods.vae.layers import Guard
 from tile_methods.vae.program import DOWN, UP, Attend, Convolve, Task, compile_network, resize_of
 from tile_methods.vae.storage import DeviceStore, HostStore, Store, fits
-from tile_utils.geometry import OPT_F
+from tile_utils.surface import OPT_F
 
 logger = logging.getLogger("Tiled VAE")
 

@@ -2,48 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from modules import devices, errors, extra_networks, sd_hijack
-from tile_methods.regions import MAIN
+from tile_host.hosts.protocol import Mentions
+from tile_methods.patch import MAIN_NETWORKS
 from tile_utils import patching
 
-Mentions = Mapping[str, list[Any]]
-"""What a prompt mentions: the network's name -> its ExtraNetworkParams."""
 
-
-def networks_key(mentions: Mentions) -> str:
+def key_of(mentions: Mentions) -> str:
     """Prompts of one key use the same networks."""
     return repr(
         sorted((name, [param.items for param in params]) for name, params in mentions.items() if params)
     )
 
 
-class RegionNetworks:
-    """The networks of one sampling pass: those of the main prompt, and for each region these with its own.
+def of_main_prompt(p: Any) -> Mentions:
+    """What the main prompt of this pass mentions."""
+    hires = getattr(p, "is_hr_pass", False)
+    return (p.hr_extra_network_data if hires else p.extra_network_data) or {}
 
-    Regions of one key have the same networks. A network that a region mentions replaces the main prompt's mention of
-    the same network, so that its weight may differ, or be 0.
-    """
+
+class RegionNetworks:
+    """See `protocol.Networks`. A network that a region mentions replaces the main prompt's mention of the same network,
+    so that its weight may differ, or be 0."""
 
     def __init__(self, p: Any, owns: Sequence[Mentions]) -> None:
         self._p = p
-        hires = getattr(p, "is_hr_pass", False)
-        main: Mentions = (p.hr_extra_network_data if hires else p.extra_network_data) or {}
-        self._sets: dict[Hashable, Mentions] = {MAIN: main}
+        main = of_main_prompt(p)
+        self._sets: dict[Hashable, Mentions] = {MAIN_NETWORKS: main}
         self.keys: list[Hashable] = []
         for own in owns:
             both = self._together(main, own)
-            key = (
-                MAIN
-                if p.disable_extra_networks or networks_key(both) == networks_key(main)
-                else networks_key(both)
-            )
+            same = p.disable_extra_networks or key_of(both) == key_of(main)
+            key = MAIN_NETWORKS if same else key_of(both)
             self._sets.setdefault(key, both)
             self.keys.append(key)
-        self._active: Hashable = MAIN  # None: not known
+        self.in_use: Hashable = MAIN_NETWORKS  # None: not known
 
     @staticmethod
     def _together(main: Mentions, own: Mentions) -> Mentions:
@@ -59,17 +56,17 @@ class RegionNetworks:
 
         The host's own `activate` would call every script's hook again at every step.
         """
-        if key == self._active:
+        if key == self.in_use:
             return
         wanted = extra_networks.lookup_extra_networks(self._sets[key])
-        known = [self._sets[self._active]] if self._active is not None else list(self._sets.values())
+        known = [self._sets[self.in_use]] if self.in_use is not None else list(self._sets.values())
         before = {
             n: params for each in known for n, params in extra_networks.lookup_extra_networks(each).items()
         }
         prompts = self._p.all_prompts
         for network in {**before, **wanted}:
             mentions = wanted.get(network, [])
-            if self._active is not None and mentions == before.get(network, []):
+            if self.in_use is not None and mentions == before.get(network, []):
                 continue
             try:
                 with devices.autocast():
@@ -79,7 +76,7 @@ class RegionNetworks:
         self._p.all_prompts = prompts  # the host's option for one more LoRA adds it at every activation
         for comment in sd_hijack.model_hijack.comments:
             self._p.comment(comment)
-        self._active = key
+        self.in_use = key
 
     @contextmanager
     def restored(self) -> Iterator[None]:
@@ -90,8 +87,8 @@ class RegionNetworks:
 
         def after_main(setup_conds: Callable[[], None]) -> Callable[[], None]:
             def with_main() -> None:
-                self._active = None  # loading the refiner may have switched all off
-                self.use(MAIN)
+                self.in_use = None  # loading the refiner may have switched all off
+                self.use(MAIN_NETWORKS)
                 setup_conds()
 
             return with_main
@@ -100,4 +97,4 @@ class RegionNetworks:
             try:
                 yield
             finally:
-                self.use(MAIN)
+                self.use(MAIN_NETWORKS)

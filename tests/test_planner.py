@@ -1,0 +1,177 @@
+"""Regions on a canvas: who draws what, how it is laid together, and the noise of its own seed."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tile_methods.fuse import fuse
+from tile_methods.noise import add_noise
+from tile_methods.planner import Layout, Planner, Region
+from tile_utils.grid import make_grid
+from tile_utils.surface import Surface, Window
+from tile_utils.weights import feather_mask, gaussian_weights
+
+W, H = 40, 24
+TILES, FIRST = 1.0, 10.0
+
+
+def layout_of(regions, method="MultiDiffusion", draw_background=False, networks=None):
+    grid = make_grid(W, H, 16, 16, 4)
+    return Layout(
+        Surface(H, W), grid, method, 2, torch.device("cpu"), regions, draw_background, networks or {}
+    )
+
+
+def at(x, y, w, h, words=1, foreground=False, feather=0.0):
+    return Region(Window(y, x, h, w), words, foreground, feather)
+
+
+def drawn(regions, method="MultiDiffusion", draw_background=False, seen=None, networks=None):
+    """The canvas when tiles say TILES and region n says FIRST + n. [H, W]"""
+    plan = Planner(layout_of(regions, method, draw_background, networks)).plan(0)
+
+    def model(batch, x, sigma, cond):
+        words = [patch.words for patch in batch.patches]
+        if seen is not None:
+            seen.append(words)
+        values = torch.tensor([FIRST + n if n else TILES for n in words] * 2)
+        return values.view(-1, 1, 1, 1).expand_as(x)
+
+    x = torch.randn(2, 3, H, W)
+    out = fuse(plan, model, x, torch.ones(2), {})
+    assert torch.allclose(out, out[:1, :1])
+    return out[0, 0]
+
+
+@pytest.mark.parametrize("method", ["MultiDiffusion", "Mixture of Diffusers"])
+def test_background_regions_have_their_place_and_the_rest_is_filled(method):
+    out = drawn([at(4, 2, 10, 12), at(20, 6, 12, 9, 2)], method)
+    expected = torch.full((H, W), TILES)
+    expected[2:14, 4:14], expected[6:15, 20:32] = FIRST + 1, FIRST + 2
+    assert torch.allclose(out, expected)
+
+
+def test_background_regions_are_averaged_with_tiles_and_with_each_other():
+    out = drawn([at(0, 0, W, H), at(20, 0, 20, H, 2)])
+    assert torch.allclose(out[:, :20], torch.tensor(FIRST + 1))
+    assert torch.allclose(out[:, 20:], torch.tensor(FIRST + 1.5))
+    out = drawn([at(0, 0, 4, 4)], draw_background=True)
+    assert out[0, 0] == pytest.approx((TILES + FIRST + 1) / 2)  # one tile and the region
+    assert out[0, 5] == pytest.approx(TILES)
+
+
+def test_gaussian_regions_weigh_by_the_gaussian_of_their_own_size():
+    out = drawn([at(0, 0, 20, H), at(10, 0, 30, H, 2)], "Mixture of Diffusers")
+    wa, wb = gaussian_weights(20, H)[:, 10:], gaussian_weights(30, H)[:, :10]
+    expected = (wa * (FIRST + 1) + wb * (FIRST + 2)) / (wa + wb)
+    assert torch.allclose(out[:, 10:20], expected)
+
+
+def test_foreground_is_laid_over_by_its_feather():
+    out = drawn([at(8, 4, 16, 12, foreground=True, feather=0.5)])
+    mask = feather_mask(16, 12, 0.5)
+    expected = torch.full((H, W), TILES)
+    expected[4:16, 8:24] = TILES * (1 - mask) + (FIRST + 1) * mask
+    assert torch.allclose(out, expected)
+
+
+def test_overlapping_foregrounds_are_averaged_with_their_masks():
+    out = drawn([at(0, 0, 20, H, 1, True), at(10, 0, 20, H, 2, True)])
+    assert torch.allclose(out[:, 12:18], torch.tensor(FIRST + 1.5))
+    assert torch.allclose(out[:, :10], torch.tensor(FIRST + 1))
+    assert torch.allclose(out[:, 30:], torch.tensor(TILES))
+
+
+@given(st.integers(0, 23), st.integers(0, 10), st.floats(0.3, 1))
+def test_overlapping_feathers_leave_no_hard_edge(x, y, feather):
+    """Σ m·o / Σ m laid over with 1 − Π(1 − m): where one region's feather ends, nothing jumps."""
+    first, second = at(2, 2, 16, 14, 1, True, feather), at(x, y, 16, 14, 2, True, feather)
+    out = drawn([first, second])
+    masks = []
+    for region in (first, second):
+        masks.append(torch.zeros(H, W))
+        window = region.window
+        masks[-1][window.y : window.y + window.h, window.x : window.x + window.w] = feather_mask(
+            16, 14, feather
+        )
+    total = sum(masks)
+    laid = (masks[0] * (FIRST + 1) + masks[1] * (FIRST + 2)) / total.clamp(min=1e-9)
+    cover = 1 - (1 - masks[0]) * (1 - masks[1])
+    assert torch.allclose(out, TILES * (1 - cover) + laid * cover, atol=1e-4)
+    # at the edge of either, where its mask is 0, the canvas is that without it
+    alone = [drawn([first]), drawn([second])]
+    for without, mask, other in ((alone[1], masks[0], masks[1]), (alone[0], masks[1], masks[0])):
+        edge = (mask == 0) & (other >= 0)
+        assert torch.allclose(out[edge], without[edge], atol=1e-4)
+
+
+def test_what_opaque_foreground_hides_is_not_computed():
+    seen = []
+    drawn([at(0, 0, W, H, 1, True), at(4, 4, 8, 8, 2)], seen=seen)
+    assert seen == [[1]]
+    seen = []
+    drawn([at(0, 0, 28, H, 1, True)], draw_background=True, seen=seen)
+    assert sum(words.count(0) for words in seen) == 2  # the last of three columns
+
+
+def test_patches_of_one_size_and_the_same_networks_share_a_batch():
+    seen = []
+    regions = [at(position, 0, 8, 8, n) for n, position in ((1, 0), (2, 10), (3, 20))]
+    drawn([*regions, at(0, 12, 9, 9, 4)], seen=seen, networks={1: "a", 2: "b", 3: "a", 4: "a"})
+    assert [words for words in seen if 0 not in words] == [[1, 3], [4], [2]]
+
+
+def test_a_region_of_a_tiles_size_is_drawn_together_with_tiles():
+    seen = []
+    drawn([at(0, 0, 16, 16, 1)], draw_background=True, seen=seen)
+    assert seen == [[0, 0], [0, 0], [0, 0], [1]] or [0, 1] in seen
+
+
+def test_a_step_begins_with_the_networks_in_use():
+    regions = [at(0, 0, 8, 8, 1), at(10, 0, 8, 8, 2)]
+    plan = Planner(layout_of(regions, networks={1: "a", 2: "b"})).plan(0)
+    assert [batch.networks for batch in plan.starting_with("b")][0] == "b"
+    assert set(plan.starting_with("b")) == set(plan.batches)
+    assert plan.starting_with("none of these") == list(plan.batches)
+
+
+@pytest.mark.parametrize("method", ["MultiDiffusion", "Mixture of Diffusers"])
+def test_a_region_with_a_tiles_window_and_words_is_that_tile(method):
+    """To the bit: regions in the places of all tiles, told the main prompt, give the tiles' picture."""
+    weights = torch.randn(3, 3, 3, 3, generator=torch.Generator().manual_seed(1))
+
+    def model(batch, x, sigma, cond):
+        return torch.nn.functional.conv2d(x, weights, padding=1)
+
+    layout = layout_of((), method, True)
+    x = torch.randn(2, 3, H, W)
+    regions = [Region(window, 0) for window in layout.grid.windows]
+    tiles, own = (
+        fuse(
+            Planner(layout_of(these, method, draw_background=not these)).plan(0), model, x, torch.ones(2), {}
+        )
+        for these in ((), regions)
+    )
+    assert torch.equal(tiles, own)
+
+
+def test_the_feather_grows_with_the_square_of_the_distance():
+    mask = feather_mask(20, 10, 0.8)
+    assert mask[5, 0] == 0
+    assert mask[5, :6].tolist() == pytest.approx([0, 1 / 16, 4 / 16, 9 / 16, 1, 1])
+    assert torch.equal(mask, mask.flip(0))
+    assert torch.equal(mask, mask.flip(1))
+    assert (feather_mask(20, 10, 0.0) == 1).all()
+
+
+def test_overlapping_noises_keep_the_variance():
+    generator = torch.Generator().manual_seed(3)
+    noise = torch.randn(4, 300, 300, generator=generator)
+    before = noise.clone()
+    windows = [Window(0, 0, 200, 200), Window(100, 100, 180, 180), Window(120, 50, 150, 150)]
+    own = [torch.randn(4, window.h, window.w, generator=generator) for window in windows]
+    add_noise(noise, windows, own, Surface(300, 300))
+    assert abs(noise[:, 120:200, 100:200].var().item() - 1) < 0.02  # three of them
+    assert abs(noise.var().item() - 1) < 0.02
+    assert torch.equal(noise[:, 290:], before[:, 290:])

@@ -1,0 +1,217 @@
+"""One generation with Tiled Diffusion: what is put into the host, when, and that all of it is taken out again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+from tqdm import tqdm
+
+from tile_host import pace
+from tile_host.door import host
+from tile_host.hosts.protocol import Denoise, Step
+from tile_host.life import Generation
+from tile_host.noise_inversion import InversionCache, NoiseInversion
+from tile_host.passes import Pass
+from tile_host.picture_text import picture_text
+from tile_host.rows import Asked
+from tile_host.upscaling import prepared_input
+from tile_host.words import check_prompts, without_comments
+from tile_methods.noise import add_noise
+from tile_utils import patching
+from tile_utils.infotext import to_infotext
+from tile_utils.settings import RegionSettings, SettingsError, TiledDiffusionSettings
+
+logger = logging.getLogger("Tiled Diffusion")
+INFOTEXT_KEY = "Tiled Diffusion"
+NOT_SAMPLED = (
+    "Another script draws in its own way and gives no pass to Tiled Diffusion: nothing was tiled, and no region was "
+    "drawn."
+)
+
+
+class TiledGeneration(Generation):
+    """See `docs/how-it-works.md` for the order of the host's hooks."""
+
+    def __init__(
+        self, settings: TiledDiffusionSettings, is_img2img: bool, inversions: InversionCache
+    ) -> None:
+        super().__init__()
+        self.settings = settings
+        self._is_img2img = is_img2img
+        self._inversions = inversions
+        self._inversion: NoiseInversion | None = None
+        self._pass = self.stack.enter_context(ExitStack())  # what is changed for the current sampling pass
+        self._passes = 0  # begun for the current batch
+        self._active: list[tuple[int, RegionSettings]] = []  # regions that are switched on
+        self._seeds: dict[int, int] = {}  # of these, for the first picture
+
+    def begin(self, p: Any) -> None:
+        """The input, the image size, and what is written into the picture.
+
+        Raises:
+            SettingsError: input or size cannot be drawn, or a region's prompt.
+        """
+        if self.settings.enable_bbox_control:
+            regions = map(without_comments, self.settings.regions)
+            self._active = [(i, region) for i, region in enumerate(regions) if region.enable]
+        check_prompts(self._active)
+        if self._is_img2img:
+            self.stack.enter_context(prepared_input(p, self.settings))
+            if self.settings.noise_inverse:
+                self._inversion = NoiseInversion(self.settings, self._inversions)
+                self.stack.enter_context(self._inversion.sampler(p))
+        elif self.settings.overwrite_size:
+            self._overwrite_size(p)
+        self._seeds = {
+            i: region.seed if region.seed >= 0 else host.sampling.drawn_seed(p, i)
+            for i, region in self._active
+        }
+        # A dict of its own: an X/Y/Z plot's copies of `p` share theirs.
+        text = picture_text(self._infotext(p, use_main_prompt=True), self._infotext)
+        p.extra_generation_params = {**p.extra_generation_params, INFOTEXT_KEY: text}
+
+    def _overwrite_size(self, p: Any) -> None:
+        """Raises SettingsError for a size that no latent has."""
+        multiple = host.facts.size_multiple()
+        for label, name in (("Image width", "width"), ("Image height", "height")):
+            size = getattr(self.settings, f"image_{name}")
+            if size % multiple:
+                raise SettingsError(
+                    f"Tiled Diffusion: '{label}' is {size}; allowed are multiples of {multiple}."
+                )
+            self.stack.enter_context(patching.attribute(p, name, size))
+
+    def _infotext(
+        self, p: Any, index: int = 0, all_seeds: Any = None, use_main_prompt: bool = False, **_scope: Any
+    ) -> str:
+        """What is written into picture `index`, of the batch if the host's `all_seeds` are the batch's: with the seeds
+        that its regions really had."""
+        if all_seeds is p.seeds and not use_main_prompt:
+            index += p.iteration * p.batch_size
+        regions = list(self.settings.regions)
+        for number, _ in self._active:
+            regions[number] = replace(regions[number], seed=self._seeds[number] + index)
+        return to_infotext(replace(self.settings, regions=tuple(regions)))
+
+    def begin_pass(self, p: Any, x: Tensor, noise: Tensor, conds: Any) -> None:
+        """Before each sampling. The order matters: the noise is put in before it is inverted, and inverted by the
+        pass' own regions and networks before the pass is hooked.
+
+        Args:
+            p: the host's processing object, with its sampler.
+            x: the latent about to be sampled, [B, C, H, W].
+            noise: the noise it will be given, of the same shape; regions and noise inversion put their own into it.
+            conds: the host's conditions of the positive prompts.
+        """
+        self.end_pass()
+        drawn = Pass(p, self.settings, self._active, (x.shape[-2], x.shape[-1]), x.device)
+        self._log("hires pass" if host.sampling.is_hires(p) else "pass", drawn)
+        self._pass.enter_context(drawn.networks.restored())
+        self._add_noise(p, drawn, noise)
+        if self._inversion is not None:
+            self._inversion.replace(p, x, noise, conds, drawn)
+        if not drawn.layout.whole:
+            self._warn(p, drawn)
+            self._hook(p, drawn, x.shape[0])
+        self._pass.enter_context(host.sampling.followed(p, self.end_pass))
+        self._passes += 1
+
+    def _add_noise(self, p: Any, drawn: Pass, noise: Tensor) -> None:
+        """Give regions the noise of their own seeds; picture i of the generation has seed + i."""
+        if not drawn.windows:
+            return
+        first = p.iteration * p.batch_size
+        # img2img's; the host has applied it to its own noise.
+        scale = getattr(p, "initial_noise_multiplier", 1.0)
+        for row in range(noise.shape[0]):
+            seeds = {index: self._seeds[index] + first + row for index in drawn.windows}
+            own = [
+                host.sampling.seeded_noise(seeds[index], (noise.shape[1], window.h, window.w), noise) * scale
+                for index, window in drawn.windows.items()
+            ]
+            add_noise(noise[row], list(drawn.windows.values()), own, drawn.layout.surface)
+
+    def _log(self, name: str, drawn: Pass) -> None:
+        layout, settings = drawn.layout, self.settings
+        size = f"{layout.surface.width}x{layout.surface.height}"
+        if layout.whole:
+            tile = f"{settings.tile_width}x{settings.tile_height}"
+            logger.info(
+                "%s not tiled: one tile of %s covers the canvas of %s (latent).",
+                name.capitalize(),
+                tile,
+                size,
+            )
+            return
+        down, across = layout.grid.down, layout.grid.across
+        logger.info(
+            "%s: canvas %s (latent), %dx%d tiles of %dx%d, overlap %s, %d regions, %d batches a step, %s.",
+            name.capitalize(),
+            size,
+            across.count,
+            down.count,
+            across.tile,
+            down.tile,
+            "x".join(str(overlap) for overlap in dict.fromkeys((across.overlap, down.overlap))),
+            len(layout.regions),
+            drawn.batches,
+            layout.method,
+        )
+        if drawn.fills_in:
+            logger.info("What no background region covers is drawn with the main prompt.")
+
+    def _warn(self, p: Any, drawn: Pass) -> None:
+        layout = drawn.layout
+        sizes = [
+            (layout.grid.down.tile, layout.grid.across.tile),
+            *((w.h, w.w) for w in drawn.windows.values()),
+        ]
+        surface = layout.surface
+        for sentence in host.facts.warnings(
+            p, all(w * surface.height == h * surface.width for h, w in sizes)
+        ):
+            host.job.tell(p, sentence)
+
+    def _hook(self, p: Any, drawn: Pass, pictures: int) -> None:
+        bar = tqdm(desc="Tiled Diffusion", unit="batch", leave=False, disable=host.job.progress_hidden())
+        progress = self._pass.enter_context(bar)
+        work = len(drawn.layout.grid) * drawn.layout.grid.tile_area * pictures
+        tick = self._pass.enter_context(pace.measured(work))
+
+        def call(model: Denoise, x: Tensor, sigma: Tensor, cond: Any, step: Step, asked: Asked) -> Tensor:
+            tick(host.job.sampling_step())
+            after_batch = _advancing(progress, step, drawn.batches)
+            return drawn.denoise(model, x, sigma, cond, step, asked, after_batch)
+
+        self._pass.enter_context(host.sampling.hooked(p, call))
+
+    def end_pass(self) -> None:
+        """Undo what the current pass has changed."""
+        self._pass.close()
+
+    def end_batch(self, p: Any) -> None:
+        """After the sampling of a batch, all its passes."""
+        self.end_pass()
+        if not self._passes and not host.job.interrupted():
+            host.job.tell(p, NOT_SAMPLED)
+        self._passes = 0
+
+
+def _advancing(progress: tqdm[Any], step: Step, batches: int) -> Callable[[], None]:
+    """What is called after each batch: moves the bar, and stops where the user asked to."""
+    done = 0
+
+    def after_batch() -> None:
+        nonlocal done
+        done += 1
+        progress.total = batches * step.total or None
+        # A step may come in several calls (cond and uncond apart): the bar follows the step, never back.
+        progress.update(max(0, step.number * batches + done - progress.n))
+        host.job.stop_if_interrupted()
+
+    return after_batch

@@ -1,0 +1,155 @@
+"""AUTOMATIC1111's WebUI 1.10: one hook on the denoiser of the pass."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from modules import rng, sd_samplers_common, sd_samplers_timesteps, shared
+from tile_host.hosts.family import facts, job, pictures, vae, words
+from tile_host.hosts.protocol import Denoise, DenoiserCall, Host, Step
+from tile_host.rows import RowCursor
+from tile_methods.fuse import Prediction
+from tile_utils import patching
+
+ModelCall = Callable[[Denoise, Tensor, Tensor, Any], Tensor]
+"""`call(model, x, sigma, cond)`, which replaces `model(x, sigma, cond=cond)`"""
+SEEDS = 4294967294
+"""The host draws seeds below this."""
+
+
+class _HookedModel:
+    """The model that CFGDenoiser calls, with its call replaced and all else passed through."""
+
+    def __init__(self, model: Any, call: ModelCall) -> None:
+        vars(self).update(_model=model, _call=call)
+
+    def __call__(self, x: Tensor, sigma: Tensor, cond: Any = None, **kwargs: Any) -> Tensor:
+        def denoise(x: Tensor, sigma: Tensor, cond: Any) -> Tensor:
+            return self._model(x, sigma, cond=cond, **kwargs)
+
+        return self._call(denoise, x, sigma, cond)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(vars(self)["_model"], name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(vars(self)["_model"], name, value)
+
+
+def hooked_model(denoiser: Any, call: ModelCall) -> AbstractContextManager[None]:
+    """Send every model call of one CFGDenoiser through `call`.
+
+    The hook sits on the property `inner_model` of this one instance: a refiner switch, which rebuilds the wrapper
+    behind the property, keeps it, and k-diffusion and timestep samplers need no separate treatment.
+    """
+    original = type(denoiser).inner_model
+
+    def inner_model(self: Any) -> _HookedModel:
+        return _HookedModel(original.fget(self), call)
+
+    return patching.instance_class(denoiser, inner_model=property(inner_model))
+
+
+class Sampling:
+    """See `protocol.Sampling`."""
+
+    def hooked(self, p: Any, call: DenoiserCall) -> AbstractContextManager[None]:
+        denoiser, cursor = p.sampler.model_wrap_cfg, RowCursor()
+
+        def model_call(model: Denoise, x: Tensor, sigma: Tensor, cond: Any) -> Tensor:
+            asked = cursor.next(denoiser.step, _rows_of_a_step(denoiser), len(x), _told(cond))
+            return call(model, x, sigma, cond, Step(denoiser.step, denoiser.total_steps or 0), asked)
+
+        return hooked_model(denoiser, model_call)
+
+    @contextmanager
+    def followed(self, p: Any, after: Callable[[], None]) -> Iterator[None]:
+        def with_end(method: Callable[..., Any]) -> Callable[..., Any]:
+            def call(*args: Any, **kwargs: Any) -> Any:
+                try:
+                    return method(*args, **kwargs)
+                finally:
+                    after()
+
+            return call
+
+        with ExitStack() as patches:
+            for method in job.SAMPLING:
+                patches.enter_context(patching.wrapped(p.sampler, method, with_end))
+            yield
+
+    def is_hires(self, p: Any) -> bool:
+        return bool(getattr(p, "is_hr_pass", False))
+
+    def model(self, p: Any) -> Denoise:
+        denoiser = p.sampler.model_wrap_cfg
+
+        def denoise(x: Tensor, sigma: Tensor, cond: Any) -> Tensor:
+            return denoiser.inner_model(x, sigma, cond=cond)
+
+        return denoise
+
+    def prediction(self, p: Any, sigma: Tensor) -> Prediction:
+        """k-diffusion's wrappers say x0; those of the timestep samplers eps, of an x that is not scaled."""
+        denoiser = p.sampler.model_wrap_cfg
+        if not isinstance(denoiser, sd_samplers_timesteps.CFGDenoiserTimesteps):
+            one = torch.ones_like(sigma).view(-1, 1, 1, 1)
+            return Prediction(torch.zeros_like(one), one)
+        alphas = denoiser.alphas[sigma.to(torch.int)].view(-1, 1, 1, 1)
+        return Prediction(alphas.rsqrt(), -((1 - alphas) / alphas).sqrt())
+
+    def condition(self, text: Any, image: Tensor) -> dict[str, Any]:
+        if getattr(shared.sd_model.model, "conditioning_key", None) == "crossattn-adm":  # unCLIP
+            return {"c_crossattn": [text], "c_adm": image}
+        return {**(text if isinstance(text, dict) else {"c_crossattn": [text]}), "c_concat": [image]}
+
+    def retouched(self, p: Any, factor: float) -> AbstractContextManager[None]:
+        wrapper = p.sampler.model_wrap_cfg.model_wrap
+        if factor == 1 or wrapper is None:
+            return nullcontext()
+        timestep = wrapper.sigma_to_t
+        return patching.attribute(wrapper, "sigma_to_t", lambda *args, **kw: timestep(*args, **kw) / factor)
+
+    def img2img_steps(self, p: Any) -> tuple[int, int]:
+        return sd_samplers_common.setup_img2img_steps(p)
+
+    def noise_between(self, latent: Tensor, noisy: Tensor, sigma: Tensor) -> Tensor:
+        add = getattr(shared.sd_model, "add_noise_to_latent", None)  # SD3 fades the latent out
+        return (noisy - (latent if add is None else add(latent, torch.zeros_like(latent), sigma))) / sigma
+
+    def seeded_noise(self, seed: int, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        return rng.randn_local(seed, shape).to(like)
+
+    def drawn_seed(self, p: Any, index: int) -> int:
+        """The page's seed fixes the whole picture."""
+        return random.Random(f"{p.all_seeds[0]}/{index}").randrange(SEEDS)
+
+
+def _told(cond: Any) -> Sequence[Tensor]:
+    """The text of each row of a call."""
+    if "crossattn" in cond:
+        return cond["crossattn"]
+    return cond["c_crossattn"][0] if "c_crossattn" in cond else ()
+
+
+def _rows_of_a_step(denoiser: Any) -> list[int]:
+    """What CFGDenoiser asks about, in its order: conds picture by picture, unconds, and with InstructPix2Pix, which
+    guides by the picture too, the unconds once more."""
+    args = denoiser.sampler.sampler_extra_args
+    conds, unconds = sum(map(len, args["cond"].batch)), len(args["uncond"])
+    rows = list(range(conds + unconds))
+    if getattr(shared.sd_model, "cond_stage_key", None) == "edit" and denoiser.image_cfg_scale not in (
+        None,
+        1,
+    ):
+        rows += rows[conds:]
+    return rows
+
+
+A1111 = Host("AUTOMATIC1111 WebUI", facts, job, Sampling(), words, pictures, vae)

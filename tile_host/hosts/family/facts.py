@@ -1,0 +1,64 @@
+"""What the host, its device and its checkpoint are."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Hashable
+
+import torch
+
+from modules import devices, sd_models, shared
+from tile_host.hosts.family.cautions import warnings as warnings
+from tile_utils.surface import OPT_F
+
+SD_SIDE, SDXL_SIDE = 64, 128
+"""Latent sides of the pictures that Stable Diffusion 1.x, and SDXL and SD3, were trained on."""
+MULTIPLES = [OPT_F * 2**power for power in range(8)]
+
+
+def device_memory() -> int | None:
+    device = devices.get_optimal_device()
+    if device.type != "cuda":
+        return None
+    return torch.cuda.get_device_properties(device).total_memory // 2**20
+
+
+def free_memory() -> int | None:
+    device = devices.get_optimal_device()
+    if device.type != "cuda":
+        return None
+    free, _ = torch.cuda.mem_get_info(device)
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return (free + cached) // 2**20
+
+
+def free_gpu() -> str:
+    gc.collect()
+    devices.torch_gc()
+    gc.collect()
+    return "Caches dropped, unused memory given back."
+
+
+def bytes_per_number() -> int:
+    return torch.empty(0, dtype=devices.dtype_unet).element_size()
+
+
+def native_side() -> int | None:
+    model = sd_models.model_data.sd_model
+    if model is None:
+        return None
+    if getattr(model, "is_sdxl", False) or getattr(model, "is_sd3", False):
+        return SDXL_SIDE
+    return getattr(model, "image_size", SD_SIDE)
+
+
+def size_multiple() -> int:
+    fix = getattr(shared.sd_model, "fix_dimensions", None)  # SD3's patches
+    if fix is None:
+        return OPT_F
+    return next(multiple for multiple in MULTIPLES if tuple(fix(multiple, multiple)) == (multiple, multiple))
+
+
+def checkpoint() -> Hashable:
+    info = shared.sd_model.sd_checkpoint_info
+    return info.filename, shared.sd_model.sd_model_hash

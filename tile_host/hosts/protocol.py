@@ -1,0 +1,235 @@
+"""What a host must give. `p` is always its processing object: one generation, with its sampler, prompts, pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from PIL import Image
+from torch import Tensor
+
+from tile_host.rows import Asked, Text
+from tile_methods.fuse import Prediction
+
+Denoise = Callable[[Tensor, Tensor, Any], Tensor]
+"""`denoise(x [B, C, h, w], sigma [B], cond) -> prediction [B, C, h, w]`: the host's own model"""
+DenoiserCall = Callable[[Denoise, Tensor, Tensor, Any, "Step", Asked], Tensor]
+"""`call(model, x, sigma, cond, step, asked)`, which takes the place of `model(x, sigma, cond)`"""
+Mentions = Mapping[str, list[Any]]
+"""The networks that a prompt mentions: a kind's name -> its parameters, as the host has them."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where a sampling pass is: step `number` from 0, of `total` (0: not known)."""
+
+    number: int
+    total: int
+
+
+class Facts(Protocol):
+    """What the host, its device and its checkpoint are."""
+
+    def device_memory(self) -> int | None:
+        """Total memory of the device that draws, in MiB; None where it is no GPU that tells."""
+
+    def free_memory(self) -> int | None:
+        """Memory of that device which is free, in MiB, torch's own cache included; None as above."""
+
+    def free_gpu(self) -> str:
+        """Drop what is cached, on every device; returns a sentence for the user."""
+
+    def bytes_per_number(self) -> int:
+        """Size of the numbers that the denoiser computes with."""
+
+    def native_side(self) -> int | None:
+        """Latent side of the pictures that the checkpoint was trained on; None while none is loaded."""
+
+    def size_multiple(self) -> int:
+        """Pixels of which the checkpoint wants a picture's sides to be a multiple: 8, or more."""
+
+    def checkpoint(self) -> Hashable:
+        """Equal while the same weights are in use."""
+
+    def warnings(self, p: Any, same_aspect: bool) -> Iterator[str]:
+        """A sentence for each thing that is on and does not go with tiles.
+
+        Args:
+            same_aspect: every tile and region has the canvas' ratio of width to height.
+        """
+
+
+class Job(Protocol):
+    """The work that the host is at, and the person who waits for it."""
+
+    def number(self) -> Hashable:
+        """Differs from job to job."""
+
+    def fail(self, p: Any, error: Exception) -> None:
+        """End the generation with `error`, from a hook that comes before its preparations."""
+
+    def fail_pass(self, p: Any, error: Exception) -> None:
+        """The same, from the hook that comes before a sampling pass."""
+
+    def interrupted(self) -> bool:
+        """Has the user asked to stop, or to go on with the next batch?"""
+
+    def stop_if_interrupted(self) -> None:
+        """Raises what `is_interruption` knows when the user asked to; the host keeps the last latent."""
+
+    def is_interruption(self, error: BaseException) -> bool:
+        """Is it the host's way out of a sampler that was stopped?"""
+
+    def tell(self, p: Any, sentence: str) -> None:
+        """Put a sentence into the log and below the picture, once a generation."""
+
+    def sampling_step(self) -> int:
+        """The sampler's current step, from 0; some samplers call the model more than once in it."""
+
+    def progress_hidden(self) -> bool:
+        """Has the user asked for no progress bars in the console?"""
+
+    def report_steps(self, name: str, done: int, steps: int) -> None:
+        """Tell the page how far a part of the work is that is no sampling."""
+
+    def report_nothing(self) -> None:
+        """What `report_steps` told is over; the sampling that follows counts anew."""
+
+    def preview(self, denoised: Tensor) -> None:
+        """Show this as the picture so far, [B, C, h, w]."""
+
+
+class Sampling(Protocol):
+    """One sampling pass."""
+
+    def hooked(self, p: Any, call: DenoiserCall) -> AbstractContextManager[None]:
+        """Inside, every model call of the pass goes through `call`, a refiner's too."""
+
+    def followed(self, p: Any, after: Callable[[], None]) -> AbstractContextManager[None]:
+        """Inside, `after` is called when the pass' sampling has ended, by an error too."""
+
+    def is_hires(self, p: Any) -> bool:
+        """Is this the hires pass?"""
+
+    def model(self, p: Any) -> Denoise:
+        """The model as the sampler calls it."""
+
+    def prediction(self, p: Any, sigma: Tensor) -> Prediction:
+        """How what that model says at noise levels (or timesteps) sigma [B] becomes x0."""
+
+    def condition(self, text: Any, image: Tensor) -> dict[str, Any]:
+        """The `cond` of a model call. `text`: [rows, tokens, channels] or a dict; `image`: [rows, …]."""
+
+    def retouched(self, p: Any, factor: float) -> AbstractContextManager[None]:
+        """Inside, the model is told its timestep divided by `factor`."""
+
+    def img2img_steps(self, p: Any) -> tuple[int, int]:
+        """(steps of the whole schedule, steps of it that img2img draws, less one)."""
+
+    def noise_between(self, latent: Tensor, noisy: Tensor, sigma: Tensor) -> Tensor:
+        """The noise that the host would have to add to `latent` at noise level `sigma` to get `noisy`."""
+
+    def seeded_noise(self, seed: int, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        """Unit normal noise from the host's generator, without touching its state."""
+
+    def drawn_seed(self, p: Any, index: int) -> int:
+        """A seed for region `index`, drawn from the picture's."""
+
+
+class Encoded(Protocol):
+    """A prompt and a negative prompt for every picture of a batch, encoded with their schedules."""
+
+    def texts(self, step: float) -> list[Text]:
+        """What a step's rows are told: conds picture by picture, then unconds."""
+
+
+class Networks(Protocol):
+    """The extra networks of one pass: those of the main prompt, and those of other prompts together with them."""
+
+    keys: list[Hashable]
+    """For each of the prompts; those of one key use the same networks, those of MAIN_NETWORKS the main prompt's."""
+    in_use: Hashable
+
+    def use(self, key: Hashable) -> None:
+        """Make the networks of `key` the active ones; only those that differ are told."""
+
+    def restored(self) -> AbstractContextManager[None]:
+        """Afterwards, and whenever the host encodes its prompts anew, the main prompt's are active."""
+
+
+class Words(Protocol):
+    """Prompts, and what they mention."""
+
+    def comments_are_cut(self) -> bool:
+        """Does the host take `# …` out of its prompts?"""
+
+    def without_networks(self, prompt: str) -> tuple[str, Mentions]:
+        """(the prompt without its mentions of networks, these)."""
+
+    def styled(self, p: Any, text: str, negative: bool) -> str:
+        """What the host makes of a prompt by the generation's styles."""
+
+    def prompts(self, p: Any) -> tuple[Sequence[str], Sequence[str]]:
+        """(prompts, negative prompts) of this pass, one for each picture of the batch."""
+
+    def encode(self, p: Any, prompts: list[str], negatives: list[str], mentions: Mentions) -> Encoded:
+        """Encode for this pass."""
+
+    def positives(self, conds: Any, step: float) -> tuple[list[list[tuple[int, float]]], Any]:
+        """(for each picture the row and weight of each of its parts, the rows' text) of the host's own conditions."""
+
+    def networks(self, p: Any, owns: Sequence[Mentions]) -> Networks:
+        """The networks of this pass, for prompts that mention `owns` beside the main prompt's."""
+
+    def networks_key(self, p: Any) -> str:
+        """Equal while the main prompt uses the same networks."""
+
+    def texts_of(self, cond: Any) -> list[Text]:
+        """What each row of a model call is told."""
+
+    def with_texts(self, cond: Any, texts: Sequence[Text]) -> Any:
+        """The condition of a model call with these texts, of one length, for its rows."""
+
+    def tokens(self, text: Text) -> int:
+        """Token length; rows of one length fit into one call."""
+
+
+class Pictures(Protocol):
+    """Pictures before they are latents."""
+
+    def upscalers(self) -> list[str]:
+        """Names of what can enlarge a picture, in the host's order; the first does nothing."""
+
+    def upscaled(self, picture: Image.Image, factor: float, name: str) -> Image.Image:
+        """The picture, each side `factor` times as long."""
+
+    def opaque(self, picture: Image.Image) -> Image.Image:
+        """RGB, transparent parts in the host's background colour."""
+
+    def encoded(self, p: Any) -> list[Image.Image]:
+        """The init images as the host encodes them, before masks: in the size that is drawn."""
+
+
+class Vae(Protocol):
+    """The networks between pictures and latents."""
+
+    def checkpoint_followed(self, found: Callable[[Any], None]) -> AbstractContextManager[None]:
+        """Inside, `found` is told every checkpoint that the host puts in use, those held in memory too."""
+
+    def approximation(self, model: Any, latent: Tensor) -> Tensor:
+        """A cheap picture of a VAE's latent, [B, 3, 8h, 8w], of its dtype and device."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """One host, in parts."""
+
+    name: str
+    facts: Facts
+    job: Job
+    sampling: Sampling
+    words: Words
+    pictures: Pictures
+    vae: Vae

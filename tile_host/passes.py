@@ -1,0 +1,101 @@
+"""One sampling pass: what its canvas is drawn of, and what takes the place of the model's call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tile_host.door import host
+from tile_host.hosts.protocol import Denoise, Step
+from tile_host.rows import Asked
+from tile_host.words import RegionWords
+from tile_methods.fuse import fuse
+from tile_methods.patch import MAIN_WORDS
+from tile_methods.planner import Layout, Planner, Region
+from tile_utils.grid import make_grid, region_window
+from tile_utils.settings import RegionSettings, TiledDiffusionSettings
+from tile_utils.surface import OPT_F, Surface, Window
+
+
+class Pass:
+    """A pass on a canvas of `size` (height, width) in latent pixels.
+
+    Args:
+        p: the host's processing object, with its sampler.
+        regions: those that are switched on, by their index on the page.
+        device: where the latent lives.
+    """
+
+    def __init__(
+        self,
+        p: Any,
+        settings: TiledDiffusionSettings,
+        regions: Sequence[tuple[int, RegionSettings]],
+        size: tuple[int, int],
+        device: torch.device,
+    ) -> None:
+        height, width = size
+        multiple = host.facts.size_multiple() // OPT_F
+        self.windows: dict[int, Window] = {}
+        """Of the regions that are drawn on this canvas, by index."""
+        for index, region in regions:
+            window = region_window(region.x, region.y, region.w, region.h, width, height, multiple)
+            if window is not None:
+                self.windows[index] = window
+        drawn = {
+            index + 1: region for index, region in regions if index in self.windows
+        }  # 0: the main prompt
+        self._words = RegionWords(p, drawn)
+        self.networks = self._words.networks
+        self.layout = Layout(
+            Surface(height, width),
+            make_grid(width, height, settings.tile_width, settings.tile_height, settings.overlap),
+            settings.method,
+            settings.tile_batch_size,
+            device,
+            [
+                Region(
+                    self.windows[number - 1], number, region.blend_mode == "Foreground", region.feather_ratio
+                )
+                for number, region in drawn.items()
+            ],
+            settings.draw_background or not drawn,
+            self._words.keys,
+        )
+        self._planner = Planner(self.layout)
+        plan = self._planner.plan(0)
+        self.batches = len(plan.batches)
+        """Model calls of one denoiser call."""
+        told = [patch.words for batch in plan.batches for patch in batch.patches]
+        self.fills_in = not self.layout.draw_background and MAIN_WORDS in told
+        """Is what no background region covers drawn with the main prompt?"""
+
+    def denoise(
+        self,
+        model: Denoise,
+        x: Tensor,
+        sigma: Tensor,
+        cond: Any,
+        step: Step,
+        asked: Asked,
+        after_batch: Callable[[], None],
+    ) -> Tensor:
+        """The prediction for the whole canvas; for the other arguments see `fuse` and `DenoiserCall`."""
+        if self.layout.whole:
+            out = model(x, sigma, cond)
+            after_batch()
+            return out
+        plan = self._planner.plan(step.number)
+        batches = plan.starting_with(self.networks.in_use)
+        return fuse(plan, self._words.telling(model, asked), x, sigma, cond, after_batch, batches)
+
+    def key(self, levels: Sequence[Asked]) -> Hashable:
+        """What of tiles and regions changes the predictions for the rows of `levels`; see `fingerprint`."""
+        layout = self.layout
+        if layout.whole:
+            return ()
+        texts = [[self._words.texts(region.words, asked) for asked in levels] for region in layout.regions]
+        return layout.method, layout.grid, layout.draw_background, layout.regions, texts, layout.networks
