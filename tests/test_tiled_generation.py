@@ -1,12 +1,14 @@
 """Tiled Diffusion through the whole host: what is drawn, what is left behind, what the user is told."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from modules import sd_samplers, sd_samplers_cfg_denoiser
+from modules import sd_samplers, sd_samplers_cfg_denoiser, sd_samplers_common
 
 TILED = {"enabled": True, "tile_width": 16, "tile_height": 16, "overlap": 8}
 
@@ -224,3 +226,24 @@ def test_a_setting_that_cannot_be_used_stops_the_generation(webui):
         webui.process(p)
     assert "init" not in vars(p)
     assert pixels(webui.draw(TILED)).shape == (1, 128, 256, 3)
+
+
+@pytest.mark.parametrize("sampler", ["Euler", "DPM++ 2M", "LCM", "DDIM", "PLMS", "UniPC"])
+@pytest.mark.parametrize("parameterization", ["eps", "v"])
+def test_a_change_of_x0_is_what_the_sampler_sees(webui, monkeypatch, sampler, parameterization):
+    """Whatever the host's wrappers predict (x0, or eps of a timestep), the picture so far is what the hook says."""
+    from tile_host import generation, passes
+
+    steps, seen = [], []
+
+    def after(denoised, step):
+        steps.append(step.number)
+        return torch.full_like(denoised, 0.25)
+
+    monkeypatch.setattr(webui.shared.sd_model, "parameterization", parameterization)
+    monkeypatch.setattr(generation, "Pass", partial(passes.Pass, after=[after]))
+    monkeypatch.setattr(sd_samplers_common, "store_latent", lambda x: seen.append(x.clone()))
+    webui.draw(TILED, sampler_name=sampler, steps=3, batch_size=2)
+    assert steps == sorted(steps)
+    assert len(seen) >= 3
+    assert all((x - 0.25).abs().max() < 2e-3 for x in seen)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -20,6 +21,13 @@ from tile_utils.settings import RegionSettings, TiledDiffusionSettings
 from tile_utils.surface import OPT_F, Surface, Window
 
 
+class After(Protocol):
+    """What is changed of every row's x0 once it is fused."""
+
+    def __call__(self, denoised: Tensor, step: Step) -> Tensor:
+        """[B, C, H, W] -> the same"""
+
+
 class Pass:
     """A pass on a canvas of `size` (height, width) in latent pixels.
 
@@ -27,6 +35,7 @@ class Pass:
         p: the host's processing object, with its sampler.
         regions: those that are switched on, by their index on the page.
         device: where the latent lives.
+        after: changes of x0, in their order; guidance is affine, so rows may be changed before it.
     """
 
     def __init__(
@@ -36,7 +45,9 @@ class Pass:
         regions: Sequence[tuple[int, RegionSettings]],
         size: tuple[int, int],
         device: torch.device,
+        after: Sequence[After] = (),
     ) -> None:
+        self._p, self._after = p, after
         height, width = size
         multiple = host.facts.size_multiple() // OPT_F
         self.windows: dict[int, Window] = {}
@@ -87,10 +98,14 @@ class Pass:
         if self.layout.whole:
             out = model(x, sigma, cond)
             after_batch()
-            return out
-        plan = self._planner.plan(step.number)
-        batches = plan.starting_with(self.networks.in_use)
-        return fuse(plan, self._words.telling(model, asked), x, sigma, cond, after_batch, batches)
+        else:
+            plan = self._planner.plan(step.number)
+            batches = plan.starting_with(self.networks.in_use)
+            out = fuse(plan, self._words.telling(model, asked), x, sigma, cond, after_batch, batches)
+        for change in self._after:
+            prediction = host.sampling.prediction(self._p, sigma)
+            out = prediction.changed(x, out, partial(change, step=step))
+        return out
 
     def key(self, levels: Sequence[Asked]) -> Hashable:
         """What of tiles and regions changes the predictions for the rows of `levels`; see `fingerprint`."""
