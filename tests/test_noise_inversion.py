@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tile_methods.noise_inversion import invert, mix_noise, renoise_mask
+from tile_methods.inversion import invert, mix_noise, renoise_mask
 from tile_utils.fingerprint import fingerprint
 
 SPREAD = torch.tensor([0.2, 0.5, 1.0, 3.0]).view(1, 4, 1, 1)

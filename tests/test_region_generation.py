@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from modules import extra_networks, sd_samplers
+from modules.latent_diffusion import DiffusionWrapper, UNetModel
 from modules.sd_samplers_cfg_denoiser import CFGDenoiser
 from tile_utils.settings import RegionSettings, SettingsError, TiledDiffusionSettings, control_fields
 
@@ -84,6 +85,28 @@ def test_prompts_of_different_token_length(webui):
 
 def test_skipped_uncond(webui):
     assert_like_the_host(webui, s_min_uncond=100.0, steps=4)
+
+
+@pytest.fixture
+def instruct_pix2pix(webui):
+    """A UNet that sees the picture too: the host guides by it with a third block of rows."""
+    model = webui.shared.sd_model
+    before, unet = model.model, model.model.diffusion_model.unet
+    torch.manual_seed(1)
+    wider = type(unet).from_config({**unet.config, "in_channels": 8})
+    model.model = DiffusionWrapper(UNetModel(wider.requires_grad_(False)))
+    assert model.cond_stage_key == "edit"
+    yield
+    model.model = before
+
+
+@pytest.mark.parametrize("image_cfg_scale", [1.0, 1.5])
+@pytest.mark.parametrize("together", [True, False])
+def test_instruct_pix2pix(webui, instruct_pix2pix, monkeypatch, image_cfg_scale, together):
+    monkeypatch.setitem(webui.shared.opts.data, "batch_cond_uncond", together)
+    start = Image.linear_gradient("L").resize((256, 128)).convert("RGB")
+    arguments = {"init_images": [start], "denoising_strength": 0.9, "batch_size": 2, "steps": 4}
+    assert_like_the_host(webui, **arguments, image_cfg_scale=image_cfg_scale)
 
 
 @pytest.mark.parametrize("name", [sampler.name for sampler in sd_samplers.all_samplers])

@@ -45,12 +45,13 @@ class UNetModel(torch.nn.Module):
 
 
 class DiffusionWrapper(torch.nn.Module):
-    """Feeds a condition dict to the UNet; an inpainting UNet (9 channels) gets `c_concat` with its input."""
+    """Feeds a condition dict to the UNet; one for inpainting (9 channels) or InstructPix2Pix (8) gets `c_concat` with
+    its input."""
 
     def __init__(self, diffusion_model: UNetModel):
         super().__init__()
         self.diffusion_model = diffusion_model
-        self.conditioning_key = "hybrid" if diffusion_model.in_channels == 9 else "crossattn"
+        self.conditioning_key = "hybrid" if diffusion_model.in_channels in (8, 9) else "crossattn"
 
     def forward(self, x, t, c_concat=None, c_crossattn=None):
         if self.conditioning_key == "hybrid":
@@ -109,7 +110,6 @@ class AutoencoderKL(torch.nn.Module):
 class LatentDiffusion(torch.nn.Module):
     """A Stable Diffusion 1.x checkpoint. Built from the parts that `checkpoint_layout` reads from a file."""
 
-    cond_stage_key = "txt"
     num_timesteps = TIMESTEPS
     latent_channels = 4
     lowvram = False
@@ -136,6 +136,10 @@ class LatentDiffusion(torch.nn.Module):
         self.parameterization = "v" if components.prediction_type.startswith("v") else "eps"
         self.metadata = components.metadata or {}
         self.image_size = int(self.metadata.get("modelspec.resolution", "512x512").split("x")[0]) // 8
+
+    @property
+    def cond_stage_key(self) -> str:
+        return "edit" if self.model.diffusion_model.in_channels == 8 else "txt"
 
     @property
     def device(self) -> torch.device:

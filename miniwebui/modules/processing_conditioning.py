@@ -47,6 +47,8 @@ def inpainting_image_conditioning(
 
 
 def img2img_image_conditioning(p, source_image, latent_image, image_mask, round_image_mask) -> torch.Tensor:
+    if p.sd_model.cond_stage_key == "edit":  # InstructPix2Pix sees the picture itself
+        return p.sd_model.encode_first_stage(source_image).mode().to(shared.device)
     if p.sampler.conditioning_key not in INPAINTING_KEYS:
         return _placeholder(latent_image)
     p.is_using_inpainting_conditioning = True

@@ -69,7 +69,8 @@ class StableDiffusionProcessingImg2Img(StableDiffusionProcessing):
 
     def init(self, all_prompts, all_seeds, all_subseeds):
         self.extra_generation_params["Denoising strength"] = self.denoising_strength
-        self.image_cfg_scale = None  # only instruct-pix2pix checkpoints have one
+        if self.sd_model.cond_stage_key != "edit":
+            self.image_cfg_scale = None
         self.sampler = sd_samplers.create_sampler(self.sampler_name, self.sd_model)
 
         image_mask, crop_region = None, None

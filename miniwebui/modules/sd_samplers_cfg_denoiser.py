@@ -88,6 +88,14 @@ class CFGDenoiser(torch.nn.Module):
                 denoised[index] += (x_out[row] - denoised_uncond[index]) * (weight * cond_scale)
         return denoised
 
+    def combine_denoised_for_edit_model(self, x_out, cond_scale):
+        """InstructPix2Pix (Brooks et al., arXiv 2211.09800, eq. 3): guided by the text and by the picture.
+
+        x_out: rows with text and picture, with the picture only, with neither.
+        """
+        both, picture, neither = x_out.chunk(3)
+        return neither + self.image_cfg_scale * (picture - neither) + cond_scale * (both - picture)
+
     def get_pred_x0(self, x_in, x_out, sigma):
         """The picture that the denoiser's output stands for."""
         return x_out
@@ -135,6 +143,11 @@ class CFGDenoiser(torch.nn.Module):
         self.p.scripts.on_mask_blend(self.p, mba)
         return mba.blended_latent
 
+    @property
+    def _is_edit(self) -> bool:
+        """Is InstructPix2Pix guided by the picture too? With a scale of 1 that is plain guidance by the text."""
+        return shared.sd_model.cond_stage_key == "edit" and self.image_cfg_scale not in (None, 1.0)
+
     def _skips_uncond(self, sigma, s_min_uncond: float) -> bool:
         """Whether this step does without the negative prompt; the infotext says so."""
         notes = self.p.extra_generation_params
@@ -142,7 +155,7 @@ class CFGDenoiser(torch.nn.Module):
             notes["Skip Early CFG"] = opts.skip_early_cond
             return True
         eligible_step = self.step % 2 or opts.s_min_uncond_all
-        if not eligible_step or s_min_uncond <= 0 or sigma[0] >= s_min_uncond:
+        if not eligible_step or s_min_uncond <= 0 or sigma[0] >= s_min_uncond or self._is_edit:
             return False
         notes["NGMS"] = s_min_uncond
         if opts.s_min_uncond_all:
@@ -169,7 +182,8 @@ class CFGDenoiser(torch.nn.Module):
     ):
         """All rows through the inner model, in one call or several."""
         if skip_uncond or tensor.shape[1] == uncond.shape[1]:
-            cond_in = tensor if skip_uncond else catenate_conds([tensor, uncond])
+            unconds = [] if skip_uncond else [uncond] * (1 + self._is_edit)
+            cond_in = catenate_conds([tensor, *unconds])
             if opts.batch_cond_uncond:
                 # c_concat keeps the rows of a skipped uncond, as in the WebUI
                 return self.inner_model(x_in, sigma_in, cond=condition_dict(cond_in, image_cond_in))
@@ -218,9 +232,14 @@ class CFGDenoiser(torch.nn.Module):
 
         batch_size = len(conds_list)
         repeats = torch.tensor([len(conds) for conds in conds_list], device=x.device)
+        if self._is_edit and batch_size != len(tensor):
+            raise ValueError("InstructPix2Pix draws no prompt with AND (only with an Image CFG scale of 1).")
+        third = (
+            [x, sigma, torch.zeros_like(image_cond)] if self._is_edit else [x[:0], sigma[:0], image_cond[:0]]
+        )
         x_in, sigma_in, image_cond_in = (
-            torch.cat([rows.repeat_interleave(repeats.to(rows.device), dim=0), rows])
-            for rows in (x, sigma, image_cond)
+            torch.cat([rows.repeat_interleave(repeats.to(rows.device), dim=0), rows, more])
+            for rows, more in zip((x, sigma, image_cond), third)
         )
         params = CFGDenoiserParams(
             x_in, image_cond_in, sigma_in, state.sampling_step, state.sampling_steps, tensor, uncond, self
@@ -250,7 +269,10 @@ class CFGDenoiser(torch.nn.Module):
             self.last_noise_uncond = torch.clone(x_out[-uncond.shape[0] :])
 
         scale = 1.0 if skip_uncond else cond_scale * self.cond_scale_miltiplier
-        denoised = self.combine_denoised(x_out, conds_list, uncond, scale)
+        if self._is_edit:
+            denoised = self.combine_denoised_for_edit_model(x_out, scale)
+        else:
+            denoised = self.combine_denoised(x_out, conds_list, uncond, scale)
         if not self.mask_before_denoising and self.mask is not None:
             denoised = self._blend_with_original(denoised, sigma)
         self._show_preview(x_in, x_out, denoised, sigma, first_rows, uncond.shape[0])
