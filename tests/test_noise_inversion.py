@@ -100,6 +100,17 @@ def test_flat_parts_keep_their_noise_and_detail_gets_more():
     assert torch.allclose(twice, 2 * mask, atol=1e-6)
 
 
+@pytest.mark.parametrize("kernel", [2, 3])
+def test_the_detail_beside_an_edge(kernel):
+    """Worked out by hand for pixels 0, 0, 1, 1: the window of 3 has variance 2/9 at the edge, and 0 elsewhere.
+
+    An even kernel counts as the next odd one, which has a centre."""
+    picture = torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(1, 3, 1, 4)
+    flat = 1 - (2 / 9) / (2 / 9 + 0.01)
+    expected = 3 * flat * torch.tensor([1 / 6, 1 / 3, 1 / 3, 1 / 6])
+    assert torch.allclose(renoise_mask(picture, kernel, 3.0, (1, 4))[0, 0, 0], expected, atol=1e-6)
+
+
 def test_a_kernel_wider_than_the_picture_sees_it_all():
     picture = torch.rand(1, 3, 16, 24)
     assert torch.allclose(renoise_mask(picture, 512, 1.0, (2, 3)), renoise_mask(picture, 99, 1.0, (2, 3)))

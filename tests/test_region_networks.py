@@ -6,9 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
-from modules import extra_networks, sd_hijack
+from modules import extra_networks, infotext_utils, sd_hijack
 from modules.sd_samplers_cfg_denoiser import CFGDenoiser
 from modules.styles import PromptStyle
 
@@ -209,6 +210,68 @@ def test_the_refiner_encodes_with_the_main_prompts_networks(webui, monkeypatch):
     assert active == [["main", "own"], ["main"]]
     assert seen == [["main"]]
     assert len(p.all_prompts) == 1
+
+
+def recorded_hashes(processed):
+    """Names in each picture's text, in order."""
+    texts = processed.infotexts[processed.index_of_first_image :]
+    parsed = [infotext_utils.parse_generation_parameters(text).get("Lora hashes", "") for text in texts]
+    return [[part.split(":")[0].strip() for part in text.split(",") if part] for text in parsed]
+
+
+@pytest.mark.parametrize("is_img2img", [False, True])
+@pytest.mark.parametrize(
+    ("main", "left", "right", "names"),
+    [
+        ("sea", "moon", "boat", []),
+        (f"sea {RAIN}", "moon", "boat", ["rain"]),
+        ("sea", f"moon {SNOW}", "boat", ["snow"]),
+        ("sea", f"moon {SNOW}", f"boat {RAIN}", ["snow", "rain"]),
+        (f"sea {RAIN}", f"moon {SNOW}", f"boat {SNOW}", ["rain", "snow"]),
+        (f"sea {RAIN}", f"moon {RAIN}", "<lora:snow:0.5> <lora:rain:0>", ["rain", "snow"]),
+    ],
+)
+def test_a_pictures_text_holds_the_hash_of_every_lora_once(webui, lora, main, left, right, names, is_img2img):
+    arguments = {"init_images": [Image.new("RGB", (256, 64), "teal")]} if is_img2img else {}
+    regions = settings({**LEFT, "prompt": left}, {**RIGHT, "prompt": right})
+    processed = webui.draw(regions, prompt=main, n_iter=2, **{**SIZE, **arguments})
+    assert [sorted(found) for found in recorded_hashes(processed)] == [sorted(names)] * 2
+    if names:
+        network = lora.networks.available_networks[names[0]]
+        assert f"{names[0]}: {network.shorthash}" in processed.infotexts[-1]
+
+
+def test_hashes_of_both_passes_are_held_and_none_of_the_next_picture(webui, lora):
+    hires = {"enable_hr": True, "hr_scale": 2.0, "denoising_strength": 0.7, "hr_upscaler": "Latent"}
+    hires |= {"hr_prompt": f"sea {RAIN}", "steps": 1}
+    processed = webui.draw(settings({**LEFT, "prompt": SNOW}), prompt="sea", **{**SIZE, **hires})
+    assert [sorted(names) for names in recorded_hashes(processed)] == [["rain", "snow"]]
+    assert recorded_hashes(webui.draw(settings(LEFT), prompt="sea", **SIZE)) == [[]]
+
+
+def test_a_kept_noise_inversion_switches_each_set_of_networks_once(webui, lora, monkeypatch):
+    """Its key needs every region's text; the sets alternate among regions, and there are two pictures."""
+    boxes = [{**LEFT, "x": x, "w": 0.125, "prompt": own} for x, own in ((0, SNOW), (0.25, RAIN), (0.5, SNOW))]
+    boxes.append({**RIGHT, "w": 0.125, "x": 0.75})
+    inversion = {"noise_inverse": True, "noise_inverse_steps": 2}
+    images = [Image.new("RGB", (256, 64), colour) for colour in ("teal", "navy")]
+    arguments = {**SIZE, "init_images": images, "batch_size": 2, "prompt": "sea", "denoising_strength": 1.0}
+    model, events = webui.shared.sd_model, lora.switches
+    apply_model = model.apply_model
+
+    def watched(*args, **kwargs):
+        events.append("model")
+        return apply_model(*args, **kwargs)
+
+    monkeypatch.setattr(model, "apply_model", watched)
+    counts = []
+    for _ in range(2):
+        events.clear()
+        webui.draw(settings(*boxes) | inversion, **arguments)
+        counts.append(events.count("model"))
+    assert counts[0] > counts[1]  # the second is from the cache
+    before = [names for _, names in events[: events.index("model")]]
+    assert sorted(before) == [[], ["rain"], ["snow"]]  # the host's own, and each set once
 
 
 def test_an_error_leaves_no_region_network_behind(webui, lora, monkeypatch):

@@ -112,5 +112,6 @@ class Pass:
         layout = self.layout
         if layout.whole:
             return ()
+        self._words.encode_all()
         texts = [[self._words.texts(region.words, asked) for asked in levels] for region in layout.regions]
         return layout.method, layout.grid, layout.draw_background, layout.regions, texts, layout.networks

@@ -59,7 +59,7 @@ class RegionWords:
         self._mentions = {number: mentions for number, (_, mentions) in parsed.items()}
         self.networks = host.words.networks(p, list(self._mentions.values()))
         self.keys: dict[int, Hashable] = dict(zip(regions, self.networks.keys))
-        self._checkpoint: Hashable = None
+        self._checkpoint = host.facts.checkpoint()
         self._encoded: dict[int, Encoded] = {}
         self._step: float | None = None
         self._texts: dict[int, list[Text]] = {}
@@ -76,6 +76,15 @@ class RegionWords:
         if number not in self._texts:
             self._texts[number] = self._encoding(number).texts(asked.step)
         return [self._texts[number][row] for row in asked.rows]
+
+    def encode_all(self) -> None:
+        """Encode every region's prompts, set of networks by set of networks: a switch may take seconds."""
+        for number in sorted(self.keys, key=self._order):
+            self._encoding(number)
+
+    def _order(self, number: int) -> tuple[bool, str]:
+        key = self.keys[number]
+        return key != self.networks.in_use, str(key)
 
     def _encoding(self, number: int) -> Encoded:
         """Its prompts for every picture of the batch, encoded once, by its own networks."""

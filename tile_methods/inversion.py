@@ -41,7 +41,7 @@ def invert(denoise: DenoiseAt, image: Tensor, sigmas: Tensor) -> Tensor:
 
 
 def _box_mean(grey: Tensor, size: int) -> Tensor:
-    """Mean over a window of `size` (odd) pixels a side, of what of it lies inside. [N, 1, H, W]
+    """Mean over a window that reaches `size // 2` pixels each way, of what of it lies inside. [N, 1, H, W]
 
     From running sums, so that the time does not grow with the window.
     """
@@ -79,7 +79,7 @@ def renoise_mask(images: Tensor, kernel: int, strength: float, latent: tuple[int
         1, 3, 1, 1
     )  # luma of ITU-R BT.601, as Pillow's "L"
     grey = (images * weights).sum(1, keepdim=True)
-    detail = (_smooth(grey, kernel | 1) - grey).abs_()
+    detail = (_smooth(grey, kernel) - grey).abs_()
     return (F.adaptive_avg_pool2d(detail, latent) * strength).clamp_(0, 1)
 
 

@@ -69,7 +69,8 @@ class RegionNetworks:
             if self.in_use is not None and mentions == before.get(network, []):
                 continue
             try:
-                with devices.autocast():
+                # The host's Lora begins the picture's list of hashes anew at every activation but a hires pass'.
+                with devices.autocast(), patching.attribute(self._p, "is_hr_pass", True):
                     network.activate(self._p, mentions)
             except Exception as error:  # as the host does it
                 errors.display(error, f"activating extra network {network.name} with arguments {mentions}")
