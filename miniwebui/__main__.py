@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -32,8 +33,11 @@ def test(options: list[str]) -> int:
 def inside(command: str, options: list[str]) -> int:
     """Hand a command over to the WebUI inside of the environment."""
     environment.ensure()
-    program = environment.HERE / "webui.py"
-    return subprocess.run([str(environment.PYTHON), str(program), command, *options]).returncode
+    words = [str(environment.PYTHON), str(environment.HERE / "webui.py"), command, *options]
+    if os.name != "nt":  # there a program that takes another's place leaves the console to the prompt
+        sys.stdout.flush()
+        os.execv(words[0], words)  # in this process: a signal that ends it ends the server
+    return subprocess.run(words).returncode
 
 
 def main(arguments: list[str]) -> int:

@@ -9,27 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from diffusers import ControlNetModel, UNet2DConditionModel
-from safetensors.torch import save_file
+from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
 from torch import Tensor
 
-from miniwebui.checkpoint_layout import CheckpointError, read_tensors, unet_keys
+from miniwebui.checkpoint_layout import CheckpointError, read_tensors
 
 ROOT = "control_model."
 HINT = "controlnet_cond_embedding."
 """What diffusers' names of the layers that see the hint begin with; the single file calls them `input_hint_block`."""
-
-
-def _keys(network: ControlNetModel) -> dict[str, str]:
-    """diffusers' key -> single-file key, for every tensor of the network."""
-    blocks = len(network.controlnet_cond_embedding.blocks)
-    hint = ["conv_in", *(f"blocks.{index}" for index in range(blocks)), "conv_out"]
-    others = {  # every second layer there is an activation
-        f"{HINT}{name}": f"input_hint_block.{2 * number}" for number, name in enumerate(hint)
-    }
-    for index in range(len(network.controlnet_down_blocks)):
-        others[f"controlnet_down_blocks.{index}"] = f"zero_convs.{index}.0"
-    others["controlnet_mid_block"] = "middle_block_out.0"
-    return unet_keys(network, ROOT, others)
 
 
 def _hint_widths(tensors: Mapping[str, Tensor]) -> tuple[int, ...]:
@@ -41,26 +28,6 @@ def _hint_widths(tensors: Mapping[str, Tensor]) -> tuple[int, ...]:
     return tuple(widths)
 
 
-def _hint_as_diffusers_has_it(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of `input_hint_block`, by diffusers' keys."""
-    block = f"{ROOT}input_hint_block."
-    numbers = sorted({int(key.removeprefix(block).split(".")[0]) for key in tensors if key.startswith(block)})
-    names = ["conv_in", *(f"blocks.{index}" for index in range(len(numbers) - 2)), "conv_out"]
-    return {
-        f"{HINT}{name}.{kind}": tensors[f"{block}{number}.{kind}"]
-        for name, number in zip(names, numbers)
-        for kind in ("weight", "bias")
-    }
-
-
-def save_controlnet(path: Path, network: ControlNetModel, metadata: Mapping[str, str]) -> None:
-    """Write the network in half precision, in the single-file layout."""
-    keys = _keys(network)
-    tensors = {keys[key]: value.cpu().half().contiguous() for key, value in network.state_dict().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path, dict(metadata))
-
-
 def load_controlnet(path: Path, unet: UNet2DConditionModel) -> ControlNetModel:
     """A ControlNet for this UNet, in float32, from a file of either layout.
 
@@ -68,26 +35,22 @@ def load_controlnet(path: Path, unet: UNet2DConditionModel) -> ControlNetModel:
         CheckpointError: the file is missing, damaged, no ControlNet, or one for another kind of UNet.
     """
     tensors, _ = read_tensors(path)
-    if f"{HINT}conv_in.weight" not in tensors:
-        tensors = {f"{ROOT}{key.removeprefix(ROOT)}": value for key, value in tensors.items()}
-        tensors |= _hint_as_diffusers_has_it(tensors)
-    if f"{HINT}conv_in.weight" not in tensors:
+    state = convert_controlnet_checkpoint(tensors, {"layers_per_block": unet.config.layers_per_block})
+    if f"{HINT}conv_in.weight" not in state:
         raise CheckpointError(f"The file {path.name} is no ControlNet: it has no layers that see a hint.")
     network = ControlNetModel.from_unet(
         unet,
-        conditioning_embedding_out_channels=_hint_widths(tensors),
+        conditioning_embedding_out_channels=_hint_widths(state),
         load_weights_from_unet=False,
-        conditioning_channels=tensors[f"{HINT}conv_in.weight"].shape[1],
+        conditioning_channels=state[f"{HINT}conv_in.weight"].shape[1],
     )
-    state = {}
-    for key, other in _keys(network).items():
-        found, wanted = tensors.get(key, tensors.get(other)), network.get_parameter(key).shape
-        if found is None or found.shape != wanted:
+    for key, wanted in network.state_dict().items():
+        found = state.get(key)
+        if found is None or found.shape != wanted.shape:
             has = "nothing" if found is None else list(found.shape)
             raise CheckpointError(
-                f"The ControlNet {path.name} does not fit the checkpoint in use: its {other} has the shape "
-                f"{has}, and this checkpoint's UNet needs {list(wanted)}."
+                f"The ControlNet {path.name} does not fit the checkpoint in use: its {key} has the shape "
+                f"{has}, and this checkpoint's UNet needs {list(wanted.shape)}."
             )
-        state[key] = found.float()
-    network.load_state_dict(state)
+    network.load_state_dict({key: state[key].float() for key in network.state_dict()})
     return network.eval().requires_grad_(False)

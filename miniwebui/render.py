@@ -12,7 +12,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from miniwebui import webui
 from miniwebui.render_options import UsageError, check, nearest, parser, processing_object
 
 
@@ -156,10 +155,8 @@ def _times(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in folder.iterdir()}
 
 
-def render(arguments: list[str]) -> int:
+def render(options: argparse.Namespace) -> int:
     """`python -m miniwebui render`: draw, save, say where. Exit status 2 for what cannot be drawn."""
-    options = parser().parse_args(arguments)
-    webui.initialize(options.ckpt)
     from modules import shared
 
     shared.cmd_opts.no_prompt_history = True  # it is the page that goes on where it was left

@@ -103,9 +103,9 @@ def _flag(name: str) -> str:
 
 
 def _check_paths(options: argparse.Namespace) -> None:
-    for name in ("init", "mask"):
+    for name in ("ckpt", "init", "mask"):
         path = getattr(options, name)
-        if path is not None and not path.is_file():
+        if path is not None and not Path(path).is_file():
             raise UsageError(f"--{name} is {path}; there is no such file.")
     for name in ("init_dir", "mask_dir", "out_dir"):
         path = getattr(options, name)
@@ -223,13 +223,13 @@ def _img2img(options: argparse.Namespace) -> Any:
 
 def _picture(path: Path, flag: str) -> Any:
     """A picture, upright, loaded whole. Raises UsageError for a file that is none."""
-    from PIL import Image
-
     from modules import images
 
     try:
         image = images.read(path)
         image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except images.PictureSizeError as error:
+        raise UsageError(f"{flag} is {path}. {error}") from error
+    except (OSError, SyntaxError, ValueError) as error:
         raise UsageError(f"{flag} is {path}; it cannot be read as a picture ({error}).") from error
     return image

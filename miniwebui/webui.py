@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -108,14 +109,19 @@ def page(arguments: list[str]) -> int:
     return api_only() if cmd_opts.nowebui else page_and_api()
 
 
+def drawn(arguments: list[str]) -> int:
+    """`python -m miniwebui render`."""
+    from miniwebui import render
+
+    options = render.parser().parse_args(arguments)
+    initialize(options.ckpt)
+    return render.render(options)
+
+
 if __name__ == "__main__":
     sys.path[0] = str(HERE.parent)  # `miniwebui` is a package of the folder above this file's
     sys.path.insert(0, str(HERE))
-    import logging
-
-    from miniwebui.render import render
-
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
     for noisy in ("httpx", "asyncio", "diffusers", "transformers"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    sys.exit({"render": render, "page": page}[sys.argv[1]](sys.argv[2:]))
+    sys.exit({"render": drawn, "page": page}[sys.argv[1]](sys.argv[2:]))

@@ -10,8 +10,8 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 from torch import Tensor, nn
 
 from miniwebui.checkpoint_layout import load_checkpoint
-from miniwebui.controlnet_layout import save_controlnet
 from painted_world.adapters import frozen
+from painted_world.checkpoint_file import save_controlnet
 from painted_world.denoiser import BATCH, Batch, Batches, alphas_cumprod, loss_of, make_unet
 from painted_world.lines import SKETCHES, drawn_by_hand, read_lines, unpacked
 from painted_world.loop import Settings

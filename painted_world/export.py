@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from miniwebui.checkpoint_layout import Components, save_checkpoint
+from miniwebui.checkpoint_layout import Components
 from painted_world.autoencoder import paint_set, to_signed
+from painted_world.checkpoint_file import save_checkpoint
 from painted_world.latents import SCALE_FACTOR
 
 logger = logging.getLogger(__name__)

@@ -17,9 +17,10 @@ settings.load_profile("unhurried")
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory):
     """A checkpoint with random weights: the networks are real, the pictures are noise."""
-    from miniwebui.checkpoint_layout import Components, save_checkpoint
+    from miniwebui.checkpoint_layout import Components
     from modules.sd_hijack import text_model_of
     from painted_world.autoencoder import make_vae
+    from painted_world.checkpoint_file import save_checkpoint
     from painted_world.denoiser import make_text_encoder, make_unet
 
     torch.manual_seed(0)

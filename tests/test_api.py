@@ -19,6 +19,7 @@ from miniwebui import webui as program
 
 SMALL = {"prompt": "sea, day", "width": 128, "height": 64, "steps": 2, "seed": 5, "sampler_name": "Euler"}
 MEBIBYTE = 2**20
+PICTURE = webuiapi.webuiapi.raw_b64_img(Image.new("RGB", (8, 8)))
 
 
 @pytest.fixture(scope="module")
@@ -258,10 +259,10 @@ def test_what_a_client_may_ask_for(client, server, webui, tmp_path, monkeypatch)
 
 
 def test_a_client_draws_an_x_y_z_plot(client):
-    axes = {"X type": 1, "X values": "1-3", "Y type": 0, "Z type": 0}  # numbers of the choices
+    axes = {"X type": 1, "X values": "1, 2, 3", "Y type": 0, "Z type": 0}  # numbers of the choices
     args = api_client.script_args(client, "X/Y/Z plot", False, **axes)
     result = client.txt2img(**SMALL, script_name="X/Y/Z plot", script_args=args)
-    assert "X Values: 1-3" in result.info["infotexts"][0]
+    assert 'X Values: "1, 2, 3"' in result.info["infotexts"][0]
     assert result.image.width >= 3 * 128
 
 
@@ -293,7 +294,7 @@ def test_pictures_of_a_selected_script_share_a_list(post, monkeypatch):
             422,
             "'x/y/z plot' is chosen by script_name",
         ),
-        ("txt2img", {"alwayson_scripts": {"tiled diffusion": {"args": 5}}}, 500, ""),
+        ("txt2img", {"alwayson_scripts": {"tiled diffusion": {"args": 5}}}, 422, "allowed is {"),
         (
             "txt2img",
             {"alwayson_scripts": {"tiled diffusion": {"args": [True, "Mix"]}}},
@@ -315,8 +316,8 @@ def test_pictures_of_a_selected_script_share_a_list(post, monkeypatch):
         (
             "txt2img",
             {"alwayson_scripts": {"tiled diffusion": {"args": [{"regions": [{"prompt": "\ud800"}]}]}}},
-            500,
-            "'Prompt' holds '\\\\ud800', which is half of a character",
+            422,
+            "'alwayson_scripts.tiled diffusion.args[0].regions[0].prompt' has half of a character",
         ),
         (
             "txt2img",
@@ -328,7 +329,20 @@ def test_pictures_of_a_selected_script_share_a_list(post, monkeypatch):
             500,
             "'Prompt' holds the number 'nan'; allowed are finite ones.",
         ),
-        ("txt2img", {"width": 4}, 500, "Width is 4; allowed is 8 pixels or more"),
+        ("txt2img", {"width": 4}, 500, "'Width' is 4; allowed is 8 to 16384"),
+        ("txt2img", {"width": None}, 500, "'Width' is None; allowed is 8 to 16384"),
+        ("txt2img", {"script_name": "Tiled Diffusion"}, 422, "send its arguments under alwayson_scripts"),
+        ("txt2img", {"override_settings": {"no_such": 1}}, 500, "There is no option 'no_such' here"),
+        ("txt2img", {"override_settings": {"CLIP_stop_at_last_layers": 99}}, 500, "allowed is 1 to 12"),
+        ("options", {"no_such": 1}, 500, "There is no option 'no_such' here"),
+        ("options", {"send_seed": "yes"}, 500, "'send_seed' is 'yes'; allowed is a bool"),
+        ("img2img", {"init_images": [None]}, 422, "A picture is None; allowed is a text in base64"),
+        (
+            "extra-single-image",
+            {"image": PICTURE, "upscaling_resize": 1e9},
+            422,
+            "allowed are 1 to 16384 pixels",
+        ),
         ("img2img", {}, 404, "There is no init image"),
         ("img2img", {"init_images": ["bm90aGluZw=="]}, 500, "That is no picture in base64"),
         ("img2img", {"init_images": ["http://127.0.0.1/x.png"]}, 500, "An address is not fetched"),

@@ -4,9 +4,11 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
-from miniwebui import checkpoint_layout as layout
-from miniwebui.checkpoint_layout import CheckpointError, Components, load_checkpoint, save_checkpoint
+from miniwebui import checkpoint_layout
+from miniwebui.checkpoint_layout import UNET, VAE, CheckpointError, Components, load_checkpoint
+from painted_world import checkpoint_file
 from painted_world.autoencoder import make_vae
+from painted_world.checkpoint_file import save_checkpoint
 from painted_world.denoiser import make_text_encoder, make_unet
 
 
@@ -33,13 +35,18 @@ def test_what_is_saved_loads_to_the_bit(saved):
 def test_keys_of_the_true_sd_1_5():
     with torch.device("meta"):
         unet = UNet2DConditionModel(cross_attention_dim=768)
+        tensors = {ldm: unet.state_dict()[key] for key, ldm in checkpoint_file.unet_keys(unet, UNET).items()}
+        read = checkpoint_layout._unet_from(tensors, {})
+    sizes = [{k: v for k, v in one.config.items() if k != "_use_default_values"} for one in (read, unet)]
+    assert sizes[0] == sizes[1]
+    with torch.device("meta"):
         vae = AutoencoderKL(
             block_out_channels=(128, 256, 512, 512),
             down_block_types=("DownEncoderBlock2D",) * 4,
             up_block_types=("UpDecoderBlock2D",) * 4,
             layers_per_block=2,
         )
-    keys = set(layout.unet_keys(unet, layout.UNET).values())
+    keys = set(checkpoint_file.unet_keys(unet, UNET).values())
     assert len(keys) == 686
     for key in (
         "time_embed.0.weight",
@@ -51,8 +58,8 @@ def test_keys_of_the_true_sd_1_5():
         "output_blocks.11.1.proj_out.bias",
         "out.2.bias",
     ):
-        assert layout.UNET + key in keys
-    keys = set(layout._vae_keys(vae).values())
+        assert UNET + key in keys
+    keys = set(checkpoint_file._vae_keys(vae).values())
     assert len(keys) == 248
     for key in (
         "encoder.down.2.downsample.conv.weight",
@@ -63,7 +70,7 @@ def test_keys_of_the_true_sd_1_5():
         "encoder.norm_out.weight",
         "post_quant_conv.weight",
     ):
-        assert layout.VAE + key in keys
+        assert VAE + key in keys
 
 
 def test_a_file_that_is_no_checkpoint_gets_one_sentence(tmp_path, saved):

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from miniwebui.checkpoint_layout import CheckpointError
-from miniwebui.controlnet_layout import load_controlnet, save_controlnet
+from miniwebui.controlnet_layout import load_controlnet
 from painted_world import canvases, files, loop
 from painted_world import training as program
 from painted_world.canvases import KINDS, random_canvas
+from painted_world.checkpoint_file import save_controlnet
 from painted_world.controlnet import SHARES, Controlled, make_controlnet
 from painted_world.denoiser import make_unet
 from painted_world.lines import (
@@ -124,7 +125,7 @@ def test_keys_are_those_of_the_usual_single_file(tmp_path):
     load_controlnet(tmp_path / "bare.safetensors", make_unet())
     bare.pop("middle_block_out.0.bias")
     save_file(bare, tmp_path / "bare.safetensors")
-    with pytest.raises(CheckpointError, match=r"middle_block_out.0.bias has the shape nothing"):
+    with pytest.raises(CheckpointError, match=r"controlnet_mid_block.bias has the shape nothing"):
         load_controlnet(tmp_path / "bare.safetensors", make_unet())
 
 

@@ -16,7 +16,10 @@ TILED = {"enabled": True, "tile_width": 16, "tile_height": 16, "overlap": 8}
 def render(webui, checkpoint, tmp_path, capsys):
     def run(*arguments):
         out = tmp_path / "picture.png"
-        code = program.render([*SMALL, "--ckpt", str(checkpoint), "--out", str(out), *arguments])
+        options = program.parser().parse_args(
+            [*SMALL, "--ckpt", str(checkpoint), "--out", str(out), *arguments]
+        )
+        code = program.render(options)
         return code, capsys.readouterr().err, sorted(tmp_path.iterdir())
 
     return run
@@ -81,7 +84,8 @@ def render_img2img(webui, checkpoint, capsys):
     """Without a size of its own."""
 
     def run(*arguments):
-        code = program.render(["--steps", "2", "--seed", "3", "--ckpt", str(checkpoint), *arguments])
+        options = ["--steps", "2", "--seed", "3", "--ckpt", str(checkpoint), *map(str, arguments)]
+        code = program.render(program.parser().parse_args(options))
         assert code == 0, capsys.readouterr().err
 
     return run

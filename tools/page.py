@@ -31,12 +31,16 @@ FLAGS = [
 ]
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 @contextmanager
 def running_page(checkpoint: Path, *flags: str) -> Iterator[str]:
     """The address of a page that draws with `checkpoint`, started with more `flags`; it is stopped afterwards."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}/"
     command = [sys.executable, str(ROOT / "miniwebui/webui.py"), "page", "--port", str(port)]
     environment = {**os.environ, "GRADIO_ANALYTICS_ENABLED": "False"}
@@ -49,14 +53,19 @@ def running_page(checkpoint: Path, *flags: str) -> Iterator[str]:
             cwd=ROOT,
         )
         try:
-            _wait_for(url, server, log)
+            try:
+                wait_for(url, server)
+            except RuntimeError as error:
+                log.seek(0)
+                raise RuntimeError(f"{error}:\n{log.read()}") from None
             yield url
         finally:
             server.terminate()
             server.wait(20)
 
 
-def _wait_for(url: str, server: subprocess.Popen[bytes], log: Any) -> None:
+def wait_for(url: str, server: subprocess.Popen[Any]) -> None:
+    """Until the server answers at this address. Raises RuntimeError when it has ended or does not."""
     deadline = time.time() + START_SECONDS
     while True:
         try:
@@ -64,8 +73,7 @@ def _wait_for(url: str, server: subprocess.Popen[bytes], log: Any) -> None:
             return
         except OSError:
             if server.poll() is not None or time.time() > deadline:
-                log.seek(0)
-                raise RuntimeError(f"the page did not start:\n{log.read()}") from None
+                raise RuntimeError("the server did not start") from None
             time.sleep(0.5)
 
 

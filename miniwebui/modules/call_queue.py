@@ -16,16 +16,6 @@ queue_lock = fifo_lock.FIFOLock()
 SECONDS_PER_MINUTE = 60
 
 
-def wrap_queued_call(func: Callable) -> Callable:
-    """func, once nobody else is drawing."""
-
-    def f(*args: Any, **kwargs: Any) -> Any:
-        with queue_lock:
-            return func(*args, **kwargs)
-
-    return f
-
-
 def wrap_gradio_gpu_call(func: Callable, extra_outputs: list | None = None) -> Callable:
     """func as a job that draws; a first argument "task(...)" is its id, by which progress can be asked for."""
 
@@ -34,9 +24,7 @@ def wrap_gradio_gpu_call(func: Callable, extra_outputs: list | None = None) -> C
         named = args and isinstance(args[0], str) and re.fullmatch(r"task\(.*\)", args[0], re.DOTALL)
         id_task = args[0] if named else None
         with running(id_task, id_task):
-            answer = func(*args, **kwargs)
-            progress.record_results(id_task, answer)
-        return answer
+            return func(*args, **kwargs)
 
     return wrap_gradio_call(f, extra_outputs, True)
 

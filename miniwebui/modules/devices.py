@@ -8,7 +8,6 @@ import contextlib
 
 import torch
 
-from modules import errors
 from modules.shared_cmd_options import cmd_opts
 
 cpu: torch.device = torch.device("cpu")
@@ -111,5 +110,5 @@ def enable_tf32() -> None:
         torch.backends.cudnn.allow_tf32 = True
 
 
-errors.run(enable_tf32, "Enabling TF32")
+enable_tf32()
 initialize()

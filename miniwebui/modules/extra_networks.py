@@ -1,8 +1,6 @@
 """`<name:arguments>` in prompts: who acts on them, and when, as `modules.extra_networks` of the WebUI."""
 
-import json
 import logging
-import os
 import re
 from collections import defaultdict
 
@@ -107,27 +105,13 @@ def deactivate(p, extra_network_data: dict) -> None:
 def parse_prompt(prompt: str) -> tuple[str, dict]:
     """A prompt -> the prompt without mentions, and the mentions: name -> list of ExtraNetworkParams."""
     mentions = defaultdict(list)
-    for match in re_extra_net.finditer(prompt):
+    end = prompt.rfind(">") + 1  # behind it every `<` would be followed to the prompt's end in vain
+    for match in re_extra_net.finditer(prompt, 0, end):
         mentions[match.group(1)].append(ExtraNetworkParams(items=match.group(2).split(":")))
-    return re_extra_net.sub("", prompt), mentions
+    return re_extra_net.sub("", prompt[:end]) + prompt[end:], mentions
 
 
 def parse_prompts(prompts: list[str]) -> tuple[list[str], dict | None]:
     """As parse_prompt for a batch; the mentions are those of its first prompt."""
     parsed = [parse_prompt(prompt) for prompt in prompts]
     return [text for text, _ in parsed], parsed[0][1] if parsed else None
-
-
-def get_user_metadata(filename, lister=None) -> dict:
-    """The user's notes on a network file: the JSON file of the same name, {} if there is none."""
-    if filename is None:
-        return {}
-    metadata_filename = os.path.splitext(filename)[0] + ".json"
-    try:
-        exists = lister.exists if lister else os.path.exists
-        if exists(metadata_filename):
-            with open(metadata_filename, encoding="utf8") as file:
-                return json.load(file)
-    except (OSError, ValueError) as error:
-        errors.display(error, f"reading {metadata_filename}")
-    return {}

@@ -9,15 +9,21 @@ from modules.infotext_utils import create_override_settings_dict
 from modules.shared import opts
 from modules.ui_common import outputs_of
 
+TYPED = (
+    "prompt", "negative_prompt", "n_iter", "batch_size", "cfg_scale", "width", "height", "denoising_strength",
+)  # fmt: skip
+"""Arguments of both tabs that are those of a processing class by name."""
 
-def fields(tab: str, override_settings_texts: list[str], **typed: Any) -> dict[str, Any]:
-    """Arguments of a processing class: what is typed, and what the settings say for the tab."""
+
+def fields(tab: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of a processing class: of all that is `given` what both tabs have, and what the settings say."""
     return {
-        **typed,
+        **{name: given[name] for name in TYPED},
+        "styles": given["prompt_styles"],
         "sd_model": shared.sd_model,
         "outpath_samples": opts.outdir_samples or getattr(opts, f"outdir_{tab}_samples"),
         "outpath_grids": opts.outdir_grids or getattr(opts, f"outdir_{tab}_grids"),
-        "override_settings": create_override_settings_dict(override_settings_texts),
+        "override_settings": create_override_settings_dict(given["override_settings_texts"]),
     }
 
 

@@ -1,13 +1,15 @@
-"""Hooks into gradio's components (the real WebUI spells the name so): scripts see each one made; tooltips."""
+"""Hooks into gradio's components (the real WebUI spells the name so): scripts see each one made; tooltips; pictures."""
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 
-from modules import script_callbacks, scripts
+from modules import images, script_callbacks, scripts
 
 
 def _with_hooks(make: Callable[..., None]) -> Callable[..., None]:
@@ -37,6 +39,17 @@ def _with_tooltip(get_config: Callable[[Any], dict[str, Any]]) -> Callable[[Any]
     return config
 
 
+def _read_picture(encoding: str) -> Any:
+    """A picture that the page sent as a `data:` address; what is none is told there in words."""
+    try:
+        return images.read(io.BytesIO(base64.b64decode(encoding.rpartition(",")[2])))
+    except images.PictureSizeError as error:
+        raise gr.Error(str(error)) from error
+    except (OSError, ValueError, SyntaxError) as error:
+        raise gr.Error("That is no picture that can be read: PNG, JPEG or WebP.") from error
+
+
+gr.processing_utils.decode_base64_to_image = _read_picture
 gr.components.IOComponent.__init__ = _with_hooks(gr.components.IOComponent.__init__)
 gr.blocks.BlockContext.__init__ = _with_hooks(gr.blocks.BlockContext.__init__)
 gr.blocks.Block.get_config = _with_tooltip(gr.blocks.Block.get_config)

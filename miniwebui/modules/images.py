@@ -1,18 +1,15 @@
 """Resizing, grids, and saving pictures with their parameters, as `modules.images` of the WebUI."""
 
+import datetime
 import math
 import os
+import re
+import warnings
 from pathlib import Path
 
 from PIL import Image, ImageColor, ImageOps
 
 from modules import errors, script_callbacks, shared
-from modules.image_filenames import (  # noqa: F401
-    FilenameGenerator,
-    get_next_sequence_number,
-    sanitize_filename_part,
-)
-from modules.image_grid_labels import GridAnnotation, draw_grid_annotations, get_font  # noqa: F401
 from modules.image_infotext import (  # noqa: F401
     IGNORED_INFO_KEYS,
     exif_with_comment,
@@ -27,19 +24,9 @@ LONGEST_SIDE = {"jpg": 65535, "jpeg": 65535, "webp": 16383}
 """In pixels, of the formats that have one."""
 
 
-def _grid_rows(count: int, batch_size: int, rows) -> int:
-    if rows is None and opts.n_rows >= 0:
-        rows = opts.n_rows or batch_size
-    elif rows is None and opts.grid_prevent_empty_spots:
-        rows = next(n for n in range(math.isqrt(count), 0, -1) if count % n == 0)
-    elif rows is None:
-        rows = round(math.sqrt(count))
-    return min(int(rows), count)
-
-
 def image_grid(imgs, batch_size=1, rows=None) -> Image.Image:
     """The pictures side by side; each in the middle of a cell of the largest one's size."""
-    rows = _grid_rows(len(imgs), batch_size, rows)
+    rows = rows or round(math.sqrt(len(imgs)))
     params = script_callbacks.ImageGridLoopParams(imgs, math.ceil(len(imgs) / rows), rows)
     script_callbacks.image_grid_callback(params)
 
@@ -115,8 +102,26 @@ def flatten(img: Image.Image, bgcolor) -> Image.Image:
 
 
 def read(fp, **kwargs) -> Image.Image:
-    """Open an image, turned as its EXIF says."""
-    return fix_image(Image.open(fp, **kwargs))
+    """Open an image, turned as its EXIF says.
+
+    Raises:
+        PictureSizeError: it has more pixels than fit into memory once they are unpacked.
+        OSError, ValueError, SyntaxError: it is no picture.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            return fix_image(Image.open(fp, **kwargs))
+        except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+            limit = Image.MAX_IMAGE_PIXELS / 1e6
+            found = re.search(r"\d+", str(error)).group()
+            raise PictureSizeError(
+                f"The picture has {int(found) / 1e6:.0f} megapixels; allowed are {limit:.0f}."
+            ) from error
+
+
+class PictureSizeError(ValueError):
+    """A picture of too many pixels; the text is one sentence."""
 
 
 def fix_image(image: Image.Image | None) -> Image.Image | None:
@@ -153,17 +158,30 @@ def save_image_with_geninfo(
     image.save(filename, **arguments)
 
 
-def _choose_path(namegen, path, basename, extension, *, plain: bool, forced_filename, suffix) -> str:
-    """A file name by the settings' pattern; numbered, and free."""
-    if forced_filename is not None:
-        return os.path.join(path, f"{forced_filename}.{extension}")
-    pattern = opts.samples_filename_pattern or ("[seed]" if opts.save_to_dirs else "[seed]-[prompt_spaces]")
-    decoration = namegen.apply("" if plain else pattern) + suffix
+def _filled(pattern: str, p, seed) -> str:
+    """A pattern of file names, or of folders, for one picture."""
+    number = p.iteration * p.batch_size + p.batch_index + 1 if "[generation_number]" in pattern else 0
+    parts = {"[seed]": seed, "[generation_number]": number, "[date]": datetime.date.today().isoformat()}
+    for name, value in parts.items():
+        pattern = pattern.replace(name, str(value))
+    return pattern
+
+
+def _next_number(path: str, prefix: str) -> int:
+    """One more than the highest number that files of a folder have after the prefix."""
+    numbers = [
+        re.match(r"\d{1,9}", name[len(prefix) :]) for name in os.listdir(path) if name.startswith(prefix)
+    ]
+    return max((int(number.group()) for number in numbers if number), default=-1) + 1
+
+
+def _choose_path(path, basename, extension, decoration) -> str:
+    """A file name: numbered where the settings say so."""
     if decoration and not opts.save_images_add_number:
         return os.path.join(path, f"{decoration}.{extension}")
-    number = get_next_sequence_number(path, basename)
-    numbered = f"{basename}-{number:04}" if basename else f"{number:05}"
-    return os.path.join(path, f"{numbered}{'-' if decoration else ''}{decoration}.{extension}")
+    prefix = f"{basename}-" if basename else ""
+    name = f"{prefix}{_next_number(path, prefix):05}{'-' if decoration else ''}{decoration}"
+    return os.path.join(path, f"{name}.{extension}")
 
 
 def _free_path(path: str) -> str:
@@ -194,20 +212,18 @@ def save_image(
     suffix="",
     save_to_dirs=None,
 ) -> tuple[str, str | None]:
-    """Save a picture under a name made by the settings -> (its path, the path of its text file or None)."""
-    namegen = FilenameGenerator(p, seed, prompt, image, basename=basename)
+    """Save a picture under a name made by the settings -> (its path, None)."""
     if max(image.size) > LONGEST_SIDE.get(extension, math.inf):
         extension = "png"
     if save_to_dirs is None:
         save_to_dirs = opts.grid_save_to_dirs if grid else opts.save_to_dirs and not no_prompt
     if save_to_dirs:
-        folder = namegen.apply(opts.directories_filename_pattern or "[prompt_words]")
-        path = os.path.join(path, folder.lstrip(" ").rstrip("\\ /"))
+        path = os.path.join(path, _filled("[date]", p, seed))
     os.makedirs(path, exist_ok=True)
-    fullfn = _choose_path(
-        namegen, path, basename, extension,
-        plain=short_filename or seed is None, forced_filename=forced_filename, suffix=suffix,
-    )  # fmt: skip
+    decoration = "" if short_filename or seed is None else _filled(opts.samples_filename_pattern, p, seed)
+    fullfn = _choose_path(path, basename, extension, decoration + suffix)
+    if forced_filename is not None:
+        fullfn = os.path.join(path, f"{forced_filename}.{extension}")
 
     pnginfo = {**(existing_info or {})}
     if info is not None:
@@ -216,27 +232,22 @@ def save_image(
     script_callbacks.before_image_saved_callback(params)
     params.filename = _write(params, pnginfo_section_name)
     params.image.already_saved_as = params.filename
-    text_path = _write_text(params, pnginfo_section_name)
     script_callbacks.image_saved_callback(params)
-    return params.filename, text_path
-
-
-def _write_text(params, pnginfo_section_name: str) -> str | None:
-    """The picture's text in a file beside it, if the settings say so -> its path."""
-    info = params.pnginfo.get(pnginfo_section_name)
-    if not opts.save_txt or info is None:
-        return None
-    path = Path(params.filename).with_suffix(".txt")
-    path.write_text(f"{info}\n", encoding="utf8")
-    return str(path)
+    return params.filename, None
 
 
 def _write(params, pnginfo_section_name: str) -> str:
-    """Write under a temporary name first, so that nobody reads half a file."""
+    """Write under a temporary name first: nobody reads half a file, and none is left of what cannot be written."""
     stem, extension = os.path.splitext(params.filename)
     temporary = f"{stem}.tmp"
     info = params.pnginfo.get(pnginfo_section_name)
-    save_image_with_geninfo(params.image, info, temporary, extension, params.pnginfo, pnginfo_section_name)
-    target = _free_path(params.filename)
-    os.replace(temporary, target)
+    try:
+        save_image_with_geninfo(
+            params.image, info, temporary, extension, params.pnginfo, pnginfo_section_name
+        )
+        target = _free_path(params.filename)
+        os.replace(temporary, target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
     return target

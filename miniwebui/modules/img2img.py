@@ -86,21 +86,8 @@ def img2img(
     by_factor = selected_scale_tab == SCALE_BY
     if by_factor and image is not None:
         width, height = (int(side * scale_by) for side in image.size)
-    tab = generation_tabs.fields(
-        "img2img",
-        override_settings_texts,
-        prompt=prompt,
-        negative_prompt=negative_prompt,
-        styles=prompt_styles,
-        n_iter=n_iter,
-        batch_size=batch_size,
-        cfg_scale=cfg_scale,
-        width=width,
-        height=height,
-        denoising_strength=denoising_strength,
-    )
     p = processing.StableDiffusionProcessingImg2Img(
-        **tab,
+        **generation_tabs.fields("img2img", locals()),
         init_images=[image],
         image_cfg_scale=image_cfg_scale,
         resize_mode=resize_mode,

@@ -6,9 +6,11 @@ import json
 import re
 from typing import Any
 
-_KEY = r"\w[-\w/ ]+"
+_KEY = r"(?<![-\w/ ])[-/ ]*(\w[-\w/ ]+):"
+"""A name begins only where none of its characters stands before it: each of a text's places is looked at once. Found is
+what the WebUI's own expression finds, which begins anew at every character of a long word."""
 _QUOTED = r'"(?:[^"\\]|\\.)+"'
-re_param_code = rf"\s*({_KEY}):\s*({_QUOTED}|[^,]*)(?:$|,)"
+re_param_code = rf"{_KEY}\s*({_QUOTED}|[^,]*)(?:$|,)"
 re_param = re.compile(re_param_code)
 re_imagesize = re.compile(r"([0-9]+)x([0-9]+)\Z")
 

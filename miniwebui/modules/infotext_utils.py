@@ -15,8 +15,6 @@ from PIL import Image
 from modules import (
     errors,
     images,
-    infotext_versions,
-    processing,
     prompt_emphasis,
     script_callbacks,
     shared,
@@ -28,6 +26,8 @@ from modules.paths import data_path
 sys.modules["modules.generation_parameters_copypaste"] = sys.modules[__name__]  # its name before 1.8
 
 type_of_gr_update = type(gr.update())
+LONGEST_PROMPT = 20_000
+"""Characters of a prompt in which emphasis is looked for."""
 GALLERY_PREFIX = "data:image/png;base64,"
 ABSENT = {
     "Clip skip": "1",
@@ -42,18 +42,14 @@ ABSENT = {
     "Masked content": "original",
     "Inpaint area": "Whole picture",
     "Masked area padding": 32,
-}
-"""What a text means by saying nothing; read before hires sizes of old pictures are translated."""
-ABSENT_LAST = {
     "RNG": "GPU",
     "Schedule type": "Automatic",
     "Schedule max sigma": 0,
     "Schedule min sigma": 0,
     "Schedule rho": 0,
-    "VAE Encoder": "Full",
-    "VAE Decoder": "Full",
-    "FP8 weight": "Disable",
+    "Refiner switch by sampling steps": False,
 }
+"""What a text means by saying nothing."""
 
 
 class ParamBinding:
@@ -138,21 +134,6 @@ def create_buttons(tabs_list: list[str]) -> dict[str, gr.Button]:
     return {tab: gr.Button(f"Send to {tab}", elem_id=f"{tab}_tab") for tab in tabs_list}
 
 
-def bind_buttons(buttons: dict[str, Any], send_image: Any, send_generate_info: Any) -> None:
-    """Of old extensions: as `register_paste_params_button`, for several."""
-    is_component = isinstance(send_generate_info, gr.components.Component)
-    for tabname, button in buttons.items():
-        register_paste_params_button(
-            ParamBinding(
-                paste_button=button,
-                tabname=tabname,
-                source_text_component=send_generate_info if is_component else None,
-                source_tabname=send_generate_info if isinstance(send_generate_info, str) else None,
-                source_image_component=send_image,
-            )
-        )
-
-
 def register_paste_params_button(binding: ParamBinding) -> None:
     registered_param_bindings.append(binding)
 
@@ -212,23 +193,6 @@ def send_image_and_dimensions(x: Any) -> tuple[Any, Any, Any]:
     return image, gr.update(), gr.update()
 
 
-def restore_old_hires_fix_params(res: dict[str, Any]) -> None:
-    """Before WebUI 1.0 `Size` was that of the second pass and "First pass size" that of the first."""
-    if shared.opts.use_old_hires_fix_width_height:
-        width, height = int(res.get("Hires resize-1", 0)), int(res.get("Hires resize-2", 0))
-        if width and height:
-            res["Size-1"], res["Size-2"] = width, height
-            return
-    if "First pass size-1" not in res or "First pass size-2" not in res:
-        return
-    width, height = int(res.get("Size-1", 512)), int(res.get("Size-2", 512))
-    first = int(res["First pass size-1"]), int(res["First pass size-2"])
-    if 0 in first:
-        first = processing.old_hires_fix_first_pass_dimensions(width, height)
-    res["Size-1"], res["Size-2"] = first
-    res["Hires resize-1"], res["Hires resize-2"] = width, height
-
-
 def _split_prompts(lines: list[str]) -> tuple[str, str]:
     parts: list[list[str]] = [[], []]
     place = 0
@@ -269,44 +233,25 @@ def parse_generation_parameters(x: str, skip_fields: list[str] | None = None) ->
         else:
             res[key] = value
 
-    prompt, negative = _take_out_styles(res, prompt, negative)
     res["Prompt"], res["Negative prompt"] = prompt, negative
     if "Hypernet" in res:
         res["Prompt"] += f"<hypernet:{res['Hypernet']}:{res.get('Hypernet strength', '1.0')}>"
-    res.update({key: value for key, value in ABSENT.items() if key not in res})
-    restore_old_hires_fix_params(res)
-    res.update({key: value for key, value in ABSENT_LAST.items() if key not in res})
+    res = {**res, **{key: value for key, value in ABSENT.items() if key not in res}}
     if "Emphasis" not in res and _emphasises(prompt, negative):
         res["Emphasis"] = "Original"
-    res.setdefault("Refiner switch by sampling steps", False)
-    infotext_versions.backcompat(res)
     for key in shared.opts.infotext_skip_pasting if skip_fields is None else skip_fields:
         res.pop(key, None)
     return res
 
 
 def _emphasises(*prompts: str) -> bool:
-    parts = [part for prompt in prompts for part in prompt_emphasis.parse_prompt_attention(prompt)]
+    """Whether the beginnings of the prompts say so: longer ones than anybody writes would take long to read."""
+    begun = [prompt[:LONGEST_PROMPT] for prompt in prompts]
+    try:
+        parts = [part for prompt in begun for part in prompt_emphasis.parse_prompt_attention(prompt)]
+    except ValueError:
+        return True
     return any(weight != 1.0 and text != "BREAK" for text, weight in parts)
-
-
-def _take_out_styles(res: dict[str, Any], prompt: str, negative: str) -> tuple[str, str]:
-    """The prompts without the styles that they end with; these go to "Styles array"."""
-    if shared.opts.infotext_styles == "Ignore":
-        return prompt, negative
-    extract = shared.prompt_styles.extract_styles_from_prompt
-    styles, without, negative_without = extract(prompt, negative)
-    made_by = infotext_versions.parse_version(res.get("Version"))
-    has_hires = "Hires prompt" in res or "Hires negative prompt" in res
-    if has_hires and (made_by is None or made_by > infotext_versions.v180_hr_styles):
-        hires = extract(res.get("Hires prompt", prompt), res.get("Hires negative prompt", negative))
-        if hires[0] != styles:
-            return prompt, negative
-        res["Hires prompt"] = "" if hires[1] == without else hires[1]
-        res["Hires negative prompt"] = "" if hires[2] == negative_without else hires[2]
-    if shared.opts.infotext_styles == "Apply" or (shared.opts.infotext_styles == "Apply if any" and styles):
-        res["Styles array"] = styles
-    return without, negative_without
 
 
 def _setting_names() -> list[tuple[str, str]]:

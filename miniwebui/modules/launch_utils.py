@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from modules import errors, extensions
+from modules import errors, extensions, util
 from modules.paths_internal import script_path
 
 VERSION = "v1.10.1"
@@ -94,5 +94,5 @@ def _installed(more: dict[str, str] | None = None) -> dict[str, str]:
         known = {}
     if more:
         known.update(more)
-        INSTALLED.write_text(json.dumps(known, indent=1), encoding="utf8")
+        util.write_text(INSTALLED, json.dumps(known, indent=1))
     return known

@@ -21,14 +21,6 @@ def get_crop_region_v2(mask, pad=0) -> tuple[int, int, int, int] | None:
     return max(left - pad, 0), max(top - pad, 0), min(right + pad, mask.width), min(bottom + pad, mask.height)
 
 
-def get_crop_region(mask, pad=0) -> tuple[int, int, int, int]:
-    """As get_crop_region_v2; an empty mask gives an inside-out region (the interface before 1.9)."""
-    mask = _as_image(mask)
-    width, height = mask.size
-    empty = max(width - pad, 0), max(height - pad, 0), min(pad, width), min(pad, height)
-    return get_crop_region_v2(mask, pad) or empty
-
-
 def _widen(low: int, high: int, missing: int, limit: int) -> tuple[int, int]:
     """Make low … high longer by `missing` on both sides, shifted into 0 … limit, cut where it is too long."""
     low -= missing // 2

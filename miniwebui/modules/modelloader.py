@@ -42,7 +42,7 @@ def load_upscalers() -> None:
         if file.endswith("_model.py"):
             importlib.import_module(f"modules.{file.removesuffix('.py')}")
     # an extension that was loaded twice has left two classes of one name; the later one counts
-    classes = {str(kind): kind for kind in Upscaler.__subclasses__()}
+    classes = {str(kind): kind for kind in (*FIRST, *Upscaler.__subclasses__())}
     entries = [data for kind in classes.values() for data in kind(None).scalers]
     shared.sd_upscalers = sorted(
         entries, key=lambda data: "" if isinstance(data.scaler, FIRST) else (data.name or "").lower()

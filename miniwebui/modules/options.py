@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from modules import errors
+from modules import errors, util
 
 
 class OptionInfo:
@@ -153,10 +154,7 @@ class Options:
 
     def save(self, filename: str) -> None:
         """Write every value; the file is there whole or as it was."""
-        temporary = f"{filename}.tmp"
-        with open(temporary, "w", encoding="utf8") as file:
-            json.dump(self.data, file, indent=4, ensure_ascii=False)
-        os.replace(temporary, filename)
+        util.write_text(filename, json.dumps(self.data, indent=4, ensure_ascii=False))
 
     def load(self, filename: str) -> None:
         """Take the values of a file over the defaults. One that cannot be read is put aside, with a message."""
@@ -178,6 +176,30 @@ class Options:
             if info is not None and not self.same_type(info.default, value):
                 kinds = f"a {type(value).__name__}, not a {type(info.default).__name__}"
                 errors.report(f"In {filename} the option '{key}' is {value!r}: {kinds}.")
+
+    def check(self, key: str, value: Any) -> None:
+        """Raises ValueError, one sentence, if there is no such option or it cannot have this value."""
+        info = self.data_labels.get(key)
+        if info is None:
+            raise ValueError(f"There is no option '{key}' here.")
+        if info.default is None:
+            fits, allowed = (
+                value is None or isinstance(value, (str, int, float)),
+                "a text, a number or nothing",
+            )
+        else:
+            fits = value is not None and self.same_type(value, info.default)
+            allowed = f"a {type(info.default).__name__}"
+        if fits and isinstance(value, float):
+            fits, allowed = math.isfinite(value), "a finite number"
+        limits = (info.component_args() if callable(info.component_args) else info.component_args) or {}
+        low, high = limits.get("minimum", -math.inf), limits.get("maximum", math.inf)
+        if fits and isinstance(value, (int, float)) and not low <= value <= high:
+            fits, allowed = False, f"{low:g} to {high:g}"
+        if fits and isinstance(info.default, str) and value not in limits.get("choices", [value]):
+            fits, allowed = False, f"one of {', '.join(map(str, limits['choices']))}"
+        if not fits:
+            raise ValueError(f"The option '{key}' is {value!r:.100}; allowed is {allowed}.")
 
     def same_type(self, x: Any, y: Any) -> bool:
         """Whether two values are of one type; whole and other numbers count as one, None as any."""

@@ -18,6 +18,10 @@ parser_pre.add_argument("--data-dir", default=script_path, help="folder for sett
 cmd_opts_pre = parser_pre.parse_known_args(command_line())[0]
 
 data_path = os.path.abspath(cmd_opts_pre.data_dir)
+try:
+    os.makedirs(data_path, exist_ok=True)
+except OSError as error:
+    parser_pre.exit(2, f"--data-dir is {data_path}; it cannot be made ({error.strerror}).\n")
 models_path = os.path.join(data_path, "models")
 default_sd_model_file = os.path.join(script_path, "models", "Stable-diffusion", "demo.safetensors")
 sd_default_config = ""

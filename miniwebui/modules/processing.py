@@ -17,8 +17,9 @@ from modules import (
     sd_models,
     sd_samplers,
     shared,
+    util,
 )
-from modules.processing_base import StableDiffusionProcessing, opt_C, opt_f
+from modules.processing_base import MAX_SIDE, StableDiffusionProcessing, opt_C, opt_f
 from modules.processing_conditioning import txt2img_image_conditioning  # noqa: F401
 from modules.processing_img2img import StableDiffusionProcessingImg2Img  # noqa: F401
 from modules.processing_infotext import (  # noqa: F401
@@ -34,12 +35,10 @@ from modules.processing_pictures import (  # noqa: F401
     create_binary_mask,
     create_random_tensors,
     decode_latent_batch,
-    mask_composite,
     uncrop,
 )
 from modules.processing_txt2img import (  # noqa: F401
     StableDiffusionProcessingTxt2Img,
-    old_hires_fix_first_pass_dimensions,
 )
 from modules.rng import slerp  # noqa: F401
 from modules.sd_hijack import model_hijack
@@ -51,21 +50,61 @@ from modules.sd_samplers_common import (  # noqa: F401
 )
 from modules.shared import cmd_opts, opts, state
 
-MAX_STEPS = 1000
+LIMITS = {
+    "width": ("Width", opt_f, MAX_SIDE),  # what is over a multiple is cut off
+    "height": ("Height", opt_f, MAX_SIDE),
+    "steps": ("Sampling steps", 1, 1000),
+    "batch_size": ("Batch size", 1, 1024),
+    "n_iter": ("Batch count", 1, 10_000),
+    "cfg_scale": ("CFG scale", -1000, 1000),
+    "denoising_strength": ("Denoising strength", 0, 1),
+    "subseed_strength": ("Variation strength", -1000, 1000),
+    "seed_resize_from_w": ("Resize seed from width", -1, MAX_SIDE),
+    "seed_resize_from_h": ("Resize seed from height", -1, MAX_SIDE),
+    "hr_scale": ("Upscale by", 0.01, 64),
+    "hr_resize_x": ("Resize width to", 0, MAX_SIDE),
+    "hr_resize_y": ("Resize height to", 0, MAX_SIDE),
+    "hr_second_pass_steps": ("Hires steps", 0, 1000),
+    "mask_blur_x": ("Mask blur", 0, 1024),
+    "mask_blur_y": ("Mask blur", 0, 1024),
+    "inpaint_full_res_padding": ("Masked area padding", 0, MAX_SIDE),
+    "inpainting_fill": ("Masked content", 0, 3),
+    "resize_mode": ("Resize mode", 0, 3),
+    "initial_noise_multiplier": ("Noise multiplier", -1000, 1000),
+}
+"""Attributes of a processing object: what the page calls them, the least and the most."""
+TEXTS = {
+    "prompt": "The prompt", "negative_prompt": "The negative prompt", "hr_prompt": "The hires prompt",
+    "hr_negative_prompt": "The negative hires prompt",
+}  # fmt: skip
 
 
 def check_settings(p: StableDiffusionProcessing) -> None:
     """Raise ValueError, one sentence, for what cannot be drawn."""
-    for name, value in (("Width", p.width), ("Height", p.height)):
-        if value < opt_f:  # what is over a multiple is cut off
-            raise ValueError(f"{name} is {value}; allowed is {opt_f} pixels or more.")
-    if not 1 <= p.steps <= MAX_STEPS:
-        raise ValueError(f"Sampling steps must be between 1 and {MAX_STEPS}, not {p.steps}.")
-    if p.batch_size < 1 or p.n_iter < 1:
-        raise ValueError(f"Batch size and batch count must be at least 1, not {p.batch_size} and {p.n_iter}.")
-    strength = p.denoising_strength
-    if strength is not None and not 0 <= strength <= 1:
-        raise ValueError(f"Denoising strength must be between 0 and 1, not {strength}.")
+    for name, (label, low, high) in LIMITS.items():
+        value = getattr(p, name, low)
+        if name == "denoising_strength" and value is None and not getattr(p, "enable_hr", False):
+            continue
+        if not isinstance(value, (int, float)) or not low <= value <= high:
+            raise ValueError(f"'{label}' is {value}; allowed is {low:g} to {high:g}.")
+    if p.width * p.height * p.batch_size > MAX_SIDE**2:
+        pictures = f"{p.batch_size} pictures of {p.width}x{p.height} pixels"
+        raise ValueError(f"A batch has {pictures}; allowed are {MAX_SIDE}x{MAX_SIDE} pixels in all.")
+    for name, label in TEXTS.items():
+        given = getattr(p, name, "")
+        for text in given if isinstance(given, list) else [given]:
+            _check_text(text, label)
+
+
+def _check_text(text, label: str) -> None:
+    if not isinstance(text, str):
+        raise ValueError(f"{label} is {text!r:.100}; allowed is a text.")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{label} has half of a character (a lone surrogate) at place {error.start + 1}; no file can hold it."
+        ) from error
 
 
 def process_images(p: StableDiffusionProcessing) -> Processed:
@@ -73,6 +112,8 @@ def process_images(p: StableDiffusionProcessing) -> Processed:
     if p.scripts is not None:
         p.scripts.before_process(p)
 
+    for name, value in p.override_settings.items():
+        opts.check(name, value)
     stored = {k: opts.data.get(k, opts.get_default(k)) for k in p.override_settings if k in opts.data}
     try:
         if sd_models.checkpoint_aliases.get(p.override_settings.get("sd_model_checkpoint")) is None:
@@ -117,7 +158,7 @@ def _prepare(p: StableDiffusionProcessing) -> None:
 
 def process_images_inner(p: StableDiffusionProcessing) -> Processed:
     """The job: init once, then batch after batch."""
-    if p.prompt is None or p.prompt == []:
+    if p.prompt == []:
         raise ValueError("There is no prompt.")
     devices.torch_gc()
     _prepare(p)
@@ -140,7 +181,6 @@ def process_images_inner(p: StableDiffusionProcessing) -> Processed:
                 break
         if not output.infotexts:
             output.infotexts.append(Processed(p, []).infotext(p, 0))
-        p.color_corrections = None
         _add_grid(p, output)
 
     if not p.disable_extra_networks and p.extra_network_data:
@@ -213,8 +253,7 @@ def _set_up_batch(p: StableDiffusionProcessing, n: int) -> bool:
     p.extra_generation_params.update(model_hijack.extra_generation_params)
     if n == 0 and not cmd_opts.no_prompt_history:
         # after process_batch, which may still change the infotext
-        with open(os.path.join(paths.data_path, "params.txt"), "w", encoding="utf8") as file:
-            file.write(Processed(p, []).infotext(p, 0))
+        util.write_text(os.path.join(paths.data_path, "params.txt"), Processed(p, []).infotext(p, 0))
     for comment in model_hijack.comments:
         p.comment(comment)
     if p.n_iter > 1:
@@ -240,8 +279,6 @@ def _sample_batch(p: StableDiffusionProcessing) -> torch.Tensor:
         samples = ps.samples
     if not getattr(samples, "already_decoded", False):
         devices.test_for_nans(samples, "unet")
-        if opts.sd_vae_decode_method != "Full":
-            p.extra_generation_params["VAE Decoder"] = opts.sd_vae_decode_method
         samples = decode_latent_batch(p.sd_model, samples, target_device=devices.cpu, check_for_nans=True)
     return torch.clamp((torch.stack(samples).float() + 1.0) / 2.0, min=0.0, max=1.0)
 
@@ -307,9 +344,9 @@ def _finish_picture(p: StableDiffusionProcessing, index: int, picture: torch.Ten
     if p.scripts is not None:
         ppmo = scripts.PostProcessMaskOverlayArgs(index, mask_for_overlay, overlay)
         p.scripts.postprocess_maskoverlay(p, ppmo)
-        mask_for_overlay, overlay = ppmo.mask_for_overlay, ppmo.overlay_image
+        overlay = ppmo.overlay_image
 
-    image, without_overlay = apply_overlay(image, p.paste_to, overlay)
+    image, _ = apply_overlay(image, p.paste_to, overlay)
     if p.scripts is not None:
         pp = scripts.PostprocessImageArgs(image)
         p.scripts.postprocess_image_after_composite(p, pp)
@@ -322,24 +359,6 @@ def _finish_picture(p: StableDiffusionProcessing, index: int, picture: torch.Ten
     if opts.enable_pnginfo:
         image.info["parameters"] = text
     output.images.append(image)
-    if mask_for_overlay is not None:
-        _add_masks(p, index, mask_for_overlay, without_overlay, output)
-
-
-def _add_masks(p, index: int, mask_for_overlay, without_overlay, output: _Output) -> None:
-    """Save and return the mask and the redrawn part alone, where the settings ask for them."""
-    if opts.return_mask or opts.save_mask:
-        mask = mask_for_overlay.convert("RGB")
-        if p.save_samples() and opts.save_mask:
-            _save(p, mask, index, suffix="-mask")
-        if opts.return_mask:
-            output.images.append(mask)
-    if opts.return_mask_composite or opts.save_mask_composite:
-        composite = mask_composite(without_overlay, mask_for_overlay)
-        if p.save_samples() and opts.save_mask_composite:
-            _save(p, composite, index, suffix="-mask-composite")
-        if opts.return_mask_composite:
-            output.images.append(composite)
 
 
 def _add_grid(p: StableDiffusionProcessing, output: _Output) -> None:
@@ -364,7 +383,6 @@ def _add_grid(p: StableDiffusionProcessing, output: _Output) -> None:
             p.all_prompts[0],
             opts.grid_format,
             info=text,
-            short_filename=not opts.grid_extended_filename,
             p=p,
             grid=True,
         )

@@ -23,6 +23,8 @@ from modules.shared import opts, state
 
 opt_C = 4
 opt_f = 8
+MAX_SIDE = 16384
+"""Pixels of a picture's longest side."""
 
 
 @dataclass(repr=False)
@@ -91,7 +93,6 @@ class StableDiffusionProcessing:
     uc: tuple = field(default=None, init=False)
     rng: rng.ImageRNG | None = field(default=None, init=False)
     step_multiplier: int = field(default=1, init=False)
-    color_corrections: list = field(default=None, init=False)
 
     all_prompts: list = field(default=None, init=False)
     all_negative_prompts: list = field(default=None, init=False)
@@ -271,28 +272,30 @@ class StableDiffusionProcessing:
 
     def setup_conds(self):
         """Conditions of the current batch's prompts."""
-        size = {"width": self.width, "height": self.height}
-        prompts = prompt_parser.SdConditioning(self.prompts, **size)
-        negative = prompt_parser.SdConditioning(self.negative_prompts, is_negative_prompt=True, **size)
-
         config = sd_samplers.find_sampler_config(self.sampler_name)
         total_steps = config.total_steps(self.steps) if config else self.steps
         self.step_multiplier = total_steps // self.steps
         self.firstpass_steps = total_steps
-        self.uc = self.get_conds_with_caching(
-            prompt_parser.get_learned_conditioning,
-            negative,
-            total_steps,
-            [self.cached_uc],
-            self.extra_network_data,
+        size = self.width, self.height
+        caches = [self.cached_c], [self.cached_uc]
+        texts = self.prompts, self.negative_prompts
+        self.c, self.uc = self.learned_conds(texts, size, caches, self.extra_network_data, total_steps)
+
+    def learned_conds(self, texts, size, caches, extra_network_data, steps, hires_steps=None):
+        """(conditions, negative ones) of (prompts, negative prompts); `size` in pixels; a list of caches for each."""
+        width, height = size
+        prompts, negative = (
+            prompt_parser.SdConditioning(text, is_negative, width, height)
+            for text, is_negative in zip(texts, (False, True))
         )
-        self.c = self.get_conds_with_caching(
-            prompt_parser.get_multicond_learned_conditioning,
-            prompts,
-            total_steps,
-            [self.cached_c],
-            self.extra_network_data,
-        )
+        functions = prompt_parser.get_multicond_learned_conditioning, prompt_parser.get_learned_conditioning
+        asked = zip(functions, (prompts, negative), caches)
+        # the negative ones first: the order in which the WebUI notes what embeddings it has used
+        c_uc = [
+            self.get_conds_with_caching(function, text, steps, known, extra_network_data, hires_steps)
+            for function, text, known in reversed(list(asked))
+        ]
+        return tuple(reversed(c_uc))
 
     def get_conds(self):
         return self.c, self.uc

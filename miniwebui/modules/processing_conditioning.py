@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from modules import shared
-from modules.sd_samplers_common import approximation_indexes, images_tensor_to_samples
+from modules.sd_samplers_common import images_tensor_to_samples
 from modules.shared import opts
 
 INPAINTING_KEYS = {"hybrid", "concat"}
@@ -19,7 +19,7 @@ def txt2img_image_conditioning(sd_model, x, width, height) -> torch.Tensor:
     if sd_model.model.conditioning_key not in INPAINTING_KEYS:
         return _placeholder(x)
     grey = torch.full((x.shape[0], 3, height, width), 0.5, device=x.device)
-    encoded = images_tensor_to_samples(grey, approximation_indexes.get(opts.sd_vae_encode_method))
+    encoded = images_tensor_to_samples(grey)
     return torch.cat([torch.ones_like(encoded[:, :1]), encoded], dim=1).to(x.dtype)
 
 

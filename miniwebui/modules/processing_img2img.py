@@ -1,6 +1,5 @@
 """img2img and inpainting: what a picture becomes before and after the sampling."""
 
-import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +11,7 @@ from modules import devices, errors, images, masking, scripts, sd_samplers, shar
 from modules.processing_base import StableDiffusionProcessing, opt_f
 from modules.processing_pictures import blur_mask, create_binary_mask, create_random_tensors
 from modules.sd_hijack import model_hijack
-from modules.sd_samplers_common import approximation_indexes, images_tensor_to_samples
+from modules.sd_samplers_common import images_tensor_to_samples
 from modules.shared import opts
 
 RESIZE_LATENT = 3
@@ -47,7 +46,6 @@ class StableDiffusionProcessingImg2Img(StableDiffusionProcessing):
 
     nmask: torch.Tensor = field(default=None, init=False)
     image_conditioning: torch.Tensor = field(default=None, init=False)
-    init_img_hash: str = field(default=None, init=False)
     mask_for_overlay: Image = field(default=None, init=False)
     init_latent: torch.Tensor = field(default=None, init=False)
 
@@ -83,10 +81,7 @@ class StableDiffusionProcessingImg2Img(StableDiffusionProcessing):
             self._prepare_image(image, image_mask, latent_mask, crop_region) for image in self.init_images
         ]
         image = self._batch(prepared).to(shared.device, dtype=devices.dtype_vae)
-        if opts.sd_vae_encode_method != "Full":
-            self.extra_generation_params["VAE Encoder"] = opts.sd_vae_encode_method
-        method = approximation_indexes.get(opts.sd_vae_encode_method)
-        self.init_latent = images_tensor_to_samples(image, method, self.sd_model)
+        self.init_latent = images_tensor_to_samples(image, None, self.sd_model)
         devices.torch_gc()
         if self.resize_mode == RESIZE_LATENT:
             size = self.height // opt_f, self.width // opt_f
@@ -136,16 +131,6 @@ class StableDiffusionProcessingImg2Img(StableDiffusionProcessing):
 
     def _prepare_image(self, img: Image.Image, image_mask, latent_mask, crop_region) -> np.ndarray:
         """One init image -> [3, H, W] float32 in [0, 1]; collects its overlay."""
-        if opts.save_init_img:
-            self.init_img_hash = hashlib.md5(img.tobytes()).hexdigest()
-            images.save_image(
-                img,
-                path=opts.outdir_init_images,
-                basename=None,
-                forced_filename=self.init_img_hash,
-                save_to_dirs=False,
-                existing_info=img.info,
-            )
         image = images.flatten(img, opts.img2img_background_color)
         if crop_region is None and self.resize_mode != RESIZE_LATENT:
             image = images.resize_image(self.resize_mode, image, self.width, self.height)

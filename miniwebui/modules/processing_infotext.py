@@ -7,15 +7,19 @@ from modules import errors, infotext_text, launch_utils, sd_samplers_common
 from modules.shared import opts, state
 
 SEED_LIMIT = 4294967294
+SEED_MOST = 10**18
+"""PyTorch's generators take 64 bits, and the seeds of a job's pictures count on from the first."""
 NO_TAG = "<none>"
 
 
 def get_fixed_seed(seed) -> int:
-    """A seed as a number; −1, None, '' and what is no number draw one."""
+    """A seed as a number; −1, None, '' and what is no number draw one. Raises ValueError beyond 64 bits."""
     try:
         seed = -1 if seed in ("", None) else int(seed)
     except ValueError:
         seed = -1
+    if abs(seed) > SEED_MOST:
+        raise ValueError(f"The seed is {str(seed):.40}; allowed is {-SEED_MOST} to {SEED_MOST}.")
     return random.randrange(SEED_LIMIT) if seed == -1 else seed
 
 
@@ -54,7 +58,6 @@ def _main_params(p, seed, subseed) -> dict:
         "Conditional mask weight": mask_weight if p.is_using_inpainting_conditioning else None,
         "Clip skip": clip_skip if clip_skip > 1 else None,
         "ENSD": opts.eta_noise_seed_delta if uses_ensd else None,
-        "Init image hash": getattr(p, "init_img_hash", None),
         "RNG": opts.randn_source if opts.randn_source != "GPU" else None,
         "Tiling": "True" if p.tiling else None,
     }

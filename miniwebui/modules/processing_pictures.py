@@ -49,10 +49,9 @@ def _decoded_without_nans(model, latent, sample) -> torch.Tensor:
     except devices.NansException:
         if not shared.opts.auto_vae_precision or devices.dtype_vae == torch.float32:
             raise
-        errors.print_error_explanation(
-            "The VAE gave not-a-number (NaN) in half precision.\n"
-            "The picture is decoded again in float32, and so are all others from now on.\n"
-            "With --no-half-vae it starts so."
+        errors.report(
+            "The VAE gave not-a-number (NaN) in half precision: this picture is decoded again in float32, as all "
+            "others are from now on. With --no-half-vae it starts so."
         )
         devices.dtype_vae = torch.float32
         model.first_stage_model.to(devices.dtype_vae)
@@ -90,11 +89,3 @@ def apply_overlay(image: Image.Image, paste_loc, overlay: Image.Image | None):
     image = image.convert("RGBA")
     image.alpha_composite(overlay)
     return image.convert("RGB"), without
-
-
-def mask_composite(without_overlay: Image.Image, mask: Image.Image) -> Image.Image:
-    """The picture where it is masked, transparent elsewhere."""
-    size = without_overlay.size
-    mask = images.resize_image(2, mask, *size).convert("L")
-    premultiplied = without_overlay.convert("RGBA").convert("RGBa")
-    return Image.composite(premultiplied, Image.new("RGBa", size), mask).convert("RGBA")

@@ -1,6 +1,5 @@
 """txt2img with hires fix: a second, larger pass over the upscaled first one."""
 
-import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,30 +10,19 @@ from modules import (
     devices,
     extra_networks,
     images,
-    prompt_parser,
     rng,
     sd_models,
     sd_samplers,
     shared,
 )
-from modules.processing_base import StableDiffusionProcessing, opt_f
-from modules.processing_infotext import create_infotext
+from modules.processing_base import MAX_SIDE, StableDiffusionProcessing, opt_f
 from modules.processing_pictures import decode_latent_batch
 from modules.sd_samplers_common import (
-    approximation_indexes,
     decode_first_stage,
     images_tensor_to_samples,
     tensor_to_pil,
 )
 from modules.shared import opts, state
-
-OLD_FIRST_PASS_PIXELS = 512 * 512
-
-
-def old_hires_fix_first_pass_dimensions(width, height) -> tuple[int, int]:
-    """The first pass's size as hires fix chose it before it became a setting."""
-    scale = math.sqrt(OLD_FIRST_PASS_PIXELS / (width * height))
-    return math.ceil(scale * width / 64) * 64, math.ceil(scale * height / 64) * 64
 
 
 def _hr_prompt(p, index, prompt_text, **kwargs):
@@ -81,7 +69,6 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
     hr_upscale_to_y: int = field(default=0, init=False)
     truncate_x: int = field(default=0, init=False)
     truncate_y: int = field(default=0, init=False)
-    applied_old_hires_behavior_to: tuple = field(default=None, init=False)
     latent_scale_mode: dict = field(default=None, init=False)
     hr_c: tuple | None = field(default=None, init=False)
     hr_uc: tuple | None = field(default=None, init=False)
@@ -101,19 +88,12 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
 
     def calculate_target_resolution(self):
         """The second pass's size: by a factor, or by given sides; what is too much is cut off."""
-        if opts.use_old_hires_fix_width_height and self.applied_old_hires_behavior_to != (
-            self.width,
-            self.height,
-        ):
-            self.hr_resize_x, self.hr_resize_y = self.width, self.height
-            self.width, self.height = old_hires_fix_first_pass_dimensions(self.width, self.height)
-            self.applied_old_hires_behavior_to = (self.width, self.height)
-
         wanted_x, wanted_y = self.hr_resize_x, self.hr_resize_y
         if wanted_x == 0 and wanted_y == 0:
             self.extra_generation_params["Hires upscale"] = self.hr_scale
             self.hr_upscale_to_x = int(self.width * self.hr_scale)
             self.hr_upscale_to_y = int(self.height * self.hr_scale)
+            self._check_target()
             return
 
         self.extra_generation_params["Hires resize"] = f"{wanted_x}x{wanted_y}"
@@ -122,9 +102,15 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
             self.hr_upscale_to_x, self.hr_upscale_to_y = wanted_x, wanted_x * self.height // self.width
         else:
             self.hr_upscale_to_x, self.hr_upscale_to_y = wanted_y * self.width // self.height, wanted_y
+        self._check_target()
         if wanted_x and wanted_y:
             self.truncate_x = (self.hr_upscale_to_x - wanted_x) // opt_f
             self.truncate_y = (self.hr_upscale_to_y - wanted_y) // opt_f
+
+    def _check_target(self):
+        width, height = self.hr_upscale_to_x, self.hr_upscale_to_y
+        if min(width, height) < opt_f or max(width, height) > MAX_SIDE:
+            raise ValueError(f"Hires. fix makes {width}x{height}; allowed are {opt_f} to {MAX_SIDE} pixels.")
 
     def init(self, all_prompts, all_seeds, all_subseeds):
         if not self.enable_hr:
@@ -167,27 +153,22 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
             return
         if state.job_count == -1:
             state.job_count = self.n_iter
-        first_pass_steps = 0 if getattr(self, "txt2img_upscale", False) else self.steps
-        steps = first_pass_steps + (self.hr_second_pass_steps or self.steps)
+        steps = self.steps + (self.hr_second_pass_steps or self.steps)
         shared.total_tqdm.updateTotal(steps * state.job_count)
         state.job_count *= 2
         state.processing_has_refined_job_count = True
 
     def sample(self, conditioning, unconditional_conditioning, seeds, subseeds, subseed_strength, prompts):
         self.sampler = sd_samplers.create_sampler(self.sampler_name, self.sd_model)
-        if self.firstpass_image is not None and self.enable_hr:
-            samples, decoded_samples = self._first_pass_from_image()
-        else:
-            samples = self._first_pass(conditioning, unconditional_conditioning)
-            if not self.enable_hr:
-                return samples
-            devices.torch_gc()
-            decoded_samples = None
-            if self.latent_scale_mode is None:
-                decoded = decode_latent_batch(
-                    self.sd_model, samples, target_device=devices.cpu, check_for_nans=True
-                )
-                decoded_samples = torch.stack(decoded).to(dtype=torch.float32)
+        samples, decoded_samples = self._first_pass(conditioning, unconditional_conditioning), None
+        if not self.enable_hr:
+            return samples
+        devices.torch_gc()
+        if self.latent_scale_mode is None:
+            decoded = decode_latent_batch(
+                self.sd_model, samples, target_device=devices.cpu, check_for_nans=True
+            )
+            decoded_samples = torch.stack(decoded).to(dtype=torch.float32)
 
         with sd_models.SkipWritingToConfig():
             sd_models.reload_model_weights(info=self.hr_checkpoint_info)
@@ -207,53 +188,8 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
             image_conditioning=self.txt2img_image_conditioning(x),
         )
 
-    def _first_pass_from_image(self):
-        """The upscale button: a finished picture in place of the first pass -> (latents, pictures), one None."""
-        image = torch.from_numpy(_pixels(self.firstpass_image)[None])
-        if self.latent_scale_mode is None:
-            return None, image * 2.0 - 1.0
-        self._note_encoder()
-        image = image.to(shared.device, dtype=devices.dtype_vae)
-        method = approximation_indexes.get(opts.sd_vae_encode_method)
-        samples = images_tensor_to_samples(image, method, self.sd_model)
-        devices.torch_gc()
-        return samples, None
-
-    def _note_encoder(self):
-        if opts.sd_vae_encode_method != "Full":
-            self.extra_generation_params["VAE Encoder"] = opts.sd_vae_encode_method
-
-    def _save_before_hires(self, image, index: int, prompts):
-        """Save the first pass's picture if the settings say so; image: a picture, or the batch's latents."""
-        if not self.save_samples() or not opts.save_images_before_highres_fix:
-            return
-        if not isinstance(image, Image.Image):
-            image = sd_samplers.sample_to_image(image, index, approximation=0)
-        info = create_infotext(
-            self,
-            self.all_prompts,
-            self.all_seeds,
-            self.all_subseeds,
-            [],
-            iteration=self.iteration,
-            position_in_batch=index,
-        )
-        images.save_image(
-            image,
-            self.outpath_samples,
-            "",
-            self.seeds[index],
-            prompts[index],
-            opts.samples_format,
-            info=info,
-            p=self,
-            suffix="-before-highres-fix",
-        )
-
-    def _upscale_latents(self, samples, prompts):
+    def _upscale_latents(self, samples):
         """-> (latents of the second pass's size, their image condition)."""
-        for index in range(samples.shape[0]):
-            self._save_before_hires(samples, index, prompts)
         samples = torch.nn.functional.interpolate(
             samples,
             size=(self.hr_upscale_to_y // opt_f, self.hr_upscale_to_x // opt_f),
@@ -265,17 +201,15 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
             return samples, self.img2img_image_conditioning(pictures, samples)
         return samples, self.txt2img_image_conditioning(samples)
 
-    def _upscale_pictures(self, decoded_samples, prompts):
+    def _upscale_pictures(self, decoded_samples):
         """As _upscale_latents, by an upscaler of pictures; decoded_samples in [−1, 1]."""
         upscaled = []
-        for index, sample in enumerate(torch.clamp((decoded_samples + 1.0) / 2.0, min=0.0, max=1.0)):
+        for sample in torch.clamp((decoded_samples + 1.0) / 2.0, min=0.0, max=1.0):
             image = tensor_to_pil(sample)
-            self._save_before_hires(image, index, prompts)
             size = self.hr_upscale_to_x, self.hr_upscale_to_y
             upscaled.append(_pixels(images.resize_image(0, image, *size, upscaler_name=self.hr_upscaler)))
         pictures = torch.from_numpy(np.array(upscaled)).to(shared.device, dtype=devices.dtype_vae)
-        self._note_encoder()
-        samples = images_tensor_to_samples(pictures, approximation_indexes.get(opts.sd_vae_encode_method))
+        samples = images_tensor_to_samples(pictures)
         # the WebUI passes [0, 1] where [−1, 1] is expected; only inpainting checkpoints see it
         return samples, self.img2img_image_conditioning(pictures, samples)
 
@@ -286,9 +220,9 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
         self.is_hr_pass = True
         self.sampler = sd_samplers.create_sampler(self.hr_sampler_name or self.sampler_name, self.sd_model)
         if self.latent_scale_mode is not None:
-            samples, image_conditioning = self._upscale_latents(samples, prompts)
+            samples, image_conditioning = self._upscale_latents(samples)
         else:
-            samples, image_conditioning = self._upscale_pictures(decoded_samples, prompts)
+            samples, image_conditioning = self._upscale_pictures(decoded_samples)
         state.nextjob()
         samples = self._cut_to_target(samples)
         noise = self._hires_noise(samples.shape[1:])
@@ -364,28 +298,14 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
         """Conditions of the second pass; schedules in prompts count on from the first."""
         if self.hr_c is not None:
             return
-        size = {"width": self.hr_upscale_to_x, "height": self.hr_upscale_to_y}
-        prompts = prompt_parser.SdConditioning(self.hr_prompts, **size)
-        negative = prompt_parser.SdConditioning(self.hr_negative_prompts, is_negative_prompt=True, **size)
         config = sd_samplers.find_sampler_config(self.hr_sampler_name or self.sampler_name)
         steps = self.hr_second_pass_steps or self.steps
         total_steps = config.total_steps(steps) if config else steps
-
-        self.hr_uc = self.get_conds_with_caching(
-            prompt_parser.get_learned_conditioning,
-            negative,
-            self.firstpass_steps,
-            [self.cached_hr_uc, self.cached_uc],
-            self.hr_extra_network_data,
-            total_steps,
-        )
-        self.hr_c = self.get_conds_with_caching(
-            prompt_parser.get_multicond_learned_conditioning,
-            prompts,
-            self.firstpass_steps,
-            [self.cached_hr_c, self.cached_c],
-            self.hr_extra_network_data,
-            total_steps,
+        size = self.hr_upscale_to_x, self.hr_upscale_to_y
+        caches = [self.cached_hr_c, self.cached_c], [self.cached_hr_uc, self.cached_uc]
+        texts = self.hr_prompts, self.hr_negative_prompts
+        self.hr_c, self.hr_uc = self.learned_conds(
+            texts, size, caches, self.hr_extra_network_data, self.firstpass_steps, total_steps
         )
 
     def setup_conds(self):

@@ -10,7 +10,6 @@ import time
 from collections import OrderedDict
 from typing import Any
 
-import gradio as gr
 from pydantic import BaseModel, Field
 
 from modules import shared
@@ -18,8 +17,6 @@ from modules import shared
 current_task: str | None = None
 pending_tasks: OrderedDict[str, float] = OrderedDict()
 finished_tasks: list[str] = []
-recorded_results: list[tuple[str, Any]] = []
-recorded_results_limit = 2
 FINISHED_LIMIT = 16
 ID_LENGTH = 7
 
@@ -41,11 +38,6 @@ def finish_task(id_task: str | None) -> None:
 def create_task_id(task_type: str) -> str:
     letters = random.choices(string.ascii_uppercase + string.digits, k=ID_LENGTH)
     return f"task({task_type}-{''.join(letters)})"
-
-
-def record_results(id_task: str | None, res: Any) -> None:
-    recorded_results.append((id_task, res))
-    del recorded_results[:-recorded_results_limit]
 
 
 def add_task_to_queue(id_job: str) -> None:
@@ -132,14 +124,3 @@ def _preview(req: ProgressRequest) -> tuple[str | None, int]:
     buffer = io.BytesIO()
     image.save(buffer, format=kind, **({"compress_level": 1} if kind == "png" else {}))
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}", number
-
-
-def restore_progress(id_task: str) -> Any:
-    """The outputs of a job that a page lost sight of, once it is done."""
-    while id_task == current_task or id_task in pending_tasks:
-        time.sleep(0.1)
-    for known, res in recorded_results:
-        if known == id_task:
-            return res
-    message = f"The pictures of {id_task} are not kept any more."
-    return gr.update(), gr.update(), gr.update(), message

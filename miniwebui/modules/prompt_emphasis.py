@@ -1,6 +1,9 @@
 """`(more:1.2)`, `[less]` and BREAK in prompts: text with weights."""
 
+import itertools
 import re
+
+import numpy as np
 
 ROUND_FACTOR = 1.1
 SQUARE_FACTOR = 1 / 1.1
@@ -16,31 +19,45 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
-re_break = re.compile(r"\s*\bBREAK\b\s*")
+re_break = re.compile(r"\bBREAK\b")
 
 
-def _append_text(pieces: list[list], text: str) -> None:
-    first, *others = re_break.split(text)
-    pieces.append([first, 1.0])
-    for other in others:
-        pieces.append(list(BREAK_MARK))
-        pieces.append([other, 1.0])
+def _number(weight: str) -> float:
+    try:
+        return float(weight)
+    except ValueError as error:
+        raise ValueError(f"A weight in the prompt is '{weight}'; allowed is a number such as 1.2.") from error
 
 
-def _multiply(pieces: list[list], start: int, factor: float) -> None:
-    for piece in pieces[start:]:
-        piece[1] *= factor
+class _Pieces:
+    """Texts, and their weights in one array: a bracket around many of them takes one multiplication."""
 
+    def __init__(self, longest: int) -> None:
+        self.texts: list[str] = []
+        self._weights = np.ones(longest)
 
-def _merge_runs(pieces: list[list]) -> list[list]:
-    """Join neighbours of the same weight."""
-    merged = [pieces[0]]
-    for text, weight in pieces[1:]:
-        if weight == merged[-1][1]:
-            merged[-1][0] += text
-        else:
-            merged.append([text, weight])
-    return merged
+    def append(self, text: str, weight: float = 1.0) -> None:
+        self._weights[len(self.texts)] = weight
+        self.texts.append(text)
+
+    def append_words(self, text: str) -> None:
+        """Text in which BREAK is a piece of its own."""
+        parts = re_break.split(text)
+        for number, part in enumerate(parts):
+            if number:
+                self.append(*BREAK_MARK)
+                part = part.lstrip()
+            self.append(part.rstrip() if number < len(parts) - 1 else part)
+
+    def multiply(self, start: int, factor: float) -> None:
+        with np.errstate(over="ignore"):  # nested deep enough, a weight is infinite
+            self._weights[start : len(self.texts)] *= factor
+
+    def merged(self) -> list[list]:
+        """[[text, weight], …], neighbours of the same weight joined."""
+        weighted = zip(self.texts, self._weights.tolist())
+        runs = itertools.groupby(weighted, key=lambda piece: piece[1])
+        return [["".join(text for text, _ in run), weight] for weight, run in runs]
 
 
 def parse_prompt_attention(text: str) -> list[list]:
@@ -48,27 +65,27 @@ def parse_prompt_attention(text: str) -> list[list]:
 
     (sea) weighs 1.1, (sea:1.5) weighs 1.5, [sea] weighs 1/1.1, and what is nested multiplies. After a backslash a
     bracket or backslash is a character like any other; an open bracket that is never closed works to the end.
-    BREAK comes out as ['BREAK', −1].
+    BREAK comes out as ['BREAK', −1]. Raises ValueError for a weight that is no number, such as 1.2.3.
     """
-    pieces: list[list] = []
+    pieces = _Pieces(len(text) + 1)  # no character makes more than one piece
     opened: dict[str, list[int]] = {"(": [], "[": []}
     for match in _TOKEN.finditer(text):
         token, weight = match.group(), match["weight"]
         if token.startswith("\\"):
-            pieces.append([match["literal"], 1.0])
+            pieces.append(match["literal"])
         elif match["open"]:
-            opened[token].append(len(pieces))
+            opened[token].append(len(pieces.texts))
         elif weight is not None and opened["("]:
-            _multiply(pieces, opened["("].pop(), float(weight))
+            pieces.multiply(opened["("].pop(), _number(weight))
         elif token == ")" and opened["("]:
-            _multiply(pieces, opened["("].pop(), ROUND_FACTOR)
+            pieces.multiply(opened["("].pop(), ROUND_FACTOR)
         elif token == "]" and opened["["]:
-            _multiply(pieces, opened["["].pop(), SQUARE_FACTOR)
+            pieces.multiply(opened["["].pop(), SQUARE_FACTOR)
         else:
-            _append_text(pieces, token)
+            pieces.append_words(token)
 
     for start in opened["("]:
-        _multiply(pieces, start, ROUND_FACTOR)
+        pieces.multiply(start, ROUND_FACTOR)
     for start in opened["["]:
-        _multiply(pieces, start, SQUARE_FACTOR)
-    return _merge_runs(pieces or [["", 1.0]])
+        pieces.multiply(start, SQUARE_FACTOR)
+    return pieces.merged() or [["", 1.0]]

@@ -11,9 +11,10 @@ from modules.prompt_schedule import Timeline, schedule
 ScheduledPromptConditioning = namedtuple("ScheduledPromptConditioning", ["end_at_step", "cond"])
 
 re_AND = re.compile(r"\bAND\b")
-_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)"
-re_weight = re.compile(rf"\A(.*?)(?:\s*:\s*({_NUMBER}))?\s*\Z", re.DOTALL)
-"""Of a part between two AND: its text, and its weight where it ends with `: number`."""
+_NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)"
+re_weight = re.compile(rf"\A((?:.*?\S)??)(?:\s*:\s*({_NUMBER}))?\s*\Z", re.DOTALL)
+"""Of a part between two AND: its text, and its weight where it ends with `: number`. As the text ends with no space, a
+run of spaces is looked at once."""
 
 
 class SdConditioning(list):

@@ -126,7 +126,7 @@ class Timeline:
             value = (value - self.fraction_offset) * self.steps
         else:
             value -= self.whole_offset
-        return min(self.steps, int(value))
+        return int(max(0, min(self.steps, value)))  # what is written may be larger than any whole number
 
 
 def resolve_steps(node, timeline: Timeline) -> set[int]:
@@ -157,7 +157,7 @@ def schedule(prompt: str, timeline: Timeline) -> list[list]:
     """[[last step, text], …] of a prompt; a prompt that cannot be parsed stays as it is."""
     try:
         tree = parse(prompt)
-    except PromptSyntaxError:
+        ends = sorted({timeline.steps} | resolve_steps(tree, timeline))
+        return [[end, text_at(tree, end)] for end in ends]
+    except (PromptSyntaxError, RecursionError):  # brackets can be nested deeper than functions
         return [[timeline.steps, prompt]]
-    ends = sorted({timeline.steps} | resolve_steps(tree, timeline))
-    return [[end, text_at(tree, end)] for end in ends]

@@ -81,13 +81,6 @@ class StableDiffusionModelHijack:
         self.comments = []
         self.extra_generation_params = {}
 
-    def get_prompt_lengths(self, text: str):
-        """Tokens of a text, and how many fit into its chunks; dashes while no model is loaded."""
-        if self.clip is None:
-            return "-", "-"
-        _, token_count = self.clip.process_texts([text])
-        return token_count, self.clip.get_target_prompt_token_count(token_count)
-
     def redo_hijack(self, m) -> None:
         self.undo_hijack(m)
         self.hijack(m)

@@ -109,6 +109,9 @@ class FrozenCLIPEmbedderWithCustomWords(TextConditionalModel):
         outputs = self.wrapped.transformer(input_ids=tokens, output_hidden_states=skip > 1)
         if skip <= 1:
             return outputs.last_hidden_state
+        layers = len(outputs.hidden_states)
+        if skip > layers:
+            raise ValueError(f"Clip skip is {skip}; allowed is 1 to {layers} with this checkpoint.")
         return sd_hijack.text_model_of(self.wrapped.transformer).final_layer_norm(
             outputs.hidden_states[-skip]
         )

@@ -72,11 +72,6 @@ class SkipWritingToConfig:
         SkipWritingToConfig.skip = self.previous
 
 
-def setup_model() -> None:
-    """Called once at start: see which checkpoints there are."""
-    list_models()
-
-
 def _remember_choice(info: CheckpointInfo) -> None:
     if not SkipWritingToConfig.skip:
         shared.opts.data["sd_model_checkpoint"] = info.title

@@ -82,9 +82,8 @@ def single_sample_to_image(sample, approximation=None) -> Image.Image:
 
 
 def decode_first_stage(model, x) -> torch.Tensor:
-    """Latents -> pictures in [−1, 1], by the VAE or what `sd_vae_decode_method` says."""
-    method = approximation_indexes.get(opts.sd_vae_decode_method, FULL)
-    return samples_to_images_tensor(x.to(devices.dtype_vae), method, model)
+    """Latents -> pictures in [−1, 1], by the VAE."""
+    return samples_to_images_tensor(x.to(devices.dtype_vae), FULL, model)
 
 
 def sample_to_image(samples, index=0, approximation=None) -> Image.Image:
@@ -236,9 +235,6 @@ class Sampler:
             return func()
         except InterruptedException:
             return self.last_latent
-
-    def number_of_needed_noises(self, p) -> int:
-        return p.steps
 
     def initialize(self, p) -> dict:
         """Get ready for p; the arguments of the sampling function that come from settings."""

@@ -15,7 +15,6 @@ _OUTPUTS = {
         "img2img_samples": "img2img-images",
         "txt2img_grids": "txt2img-grids",
         "img2img_grids": "img2img-grids",
-        "init_images": "init-images",
     }.items()
 }
 
@@ -23,39 +22,31 @@ _OUTPUTS = {
 DEFAULTS = {
     **_OUTPUTS,
     # saving
-    "samples_save": True, "samples_format": "png", "samples_filename_pattern": "",
+    "samples_save": True, "samples_format": "png", "samples_filename_pattern": "[seed]",
     "save_images_add_number": True, "save_images_replace_action": "Replace", "grid_save": True,
-    "grid_format": "png", "grid_extended_filename": False, "grid_only_if_multiple": True,
-    "grid_prevent_empty_spots": False, "n_rows": -1, "grid_background_color": "#ffffff",
-    "save_images_before_highres_fix": False, "save_mask": False, "save_mask_composite": False,
-    "jpeg_quality": 80, "webp_lossless": False, "save_init_img": False, "save_incomplete_images": False,
+    "grid_format": "png", "grid_only_if_multiple": True, "grid_background_color": "#ffffff",
+    "jpeg_quality": 80, "webp_lossless": False, "save_incomplete_images": False,
     "outdir_samples": "", "outdir_grids": "", "save_to_dirs": True, "grid_save_to_dirs": True,
-    "directories_filename_pattern": "[date]", "directories_max_prompt_words": 8, "enable_pnginfo": True,
-    "save_txt": False, "multiple_tqdm": True,
+    "enable_pnginfo": True, "multiple_tqdm": True,
     # models and prompts
     "sd_checkpoints_limit": 1, "enable_quantization": False,
     "emphasis": "Original", "comma_padding_backtrack": 20, "enable_prompt_comments": True,
     "tiling": False, "hires_fix_refiner_pass": "second pass",
-    "sd_vae": "Automatic", "auto_vae_precision": True, "auto_vae_precision_bfloat16": False,
-    "sd_vae_encode_method": "Full", "sd_vae_decode_method": "Full", "upscaler_for_img2img": None,
-    "textual_inversion_print_at_load": False, "textual_inversion_add_hashes_to_infotext": True,
-    "extra_networks_default_multiplier": 1.0,
+    "auto_vae_precision": True, "upscaler_for_img2img": None,
     # img2img
     "inpainting_mask_weight": 1.0, "initial_noise_multiplier": 1.0, "img2img_extra_noise": 0.0,
-    "img2img_color_correction": False, "img2img_fix_steps": False, "img2img_background_color": "#ffffff",
-    "return_mask": False, "return_mask_composite": False, "overlay_inpaint": True,
+    "img2img_fix_steps": False, "img2img_background_color": "#ffffff",
+    "overlay_inpaint": True,
     "img2img_batch_show_results_limit": 32,
     # upscaling
     "ESRGAN_tile": 192, "ESRGAN_tile_overlap": 8, "enable_upscale_progressbar": True,
     # sampling
-    "s_min_uncond": 0.0, "s_min_uncond_all": False, "token_merging_ratio": 0.0,
-    "token_merging_ratio_img2img": 0.0, "token_merging_ratio_hr": 0.0, "pad_cond_uncond": False,
+    "s_min_uncond": 0.0, "s_min_uncond_all": False, "pad_cond_uncond": False,
     "pad_cond_uncond_v0": False, "persistent_cond_cache": True, "batch_cond_uncond": True,
     "use_old_karras_scheduler_sigmas": False, "no_dpmpp_sde_batch_determinism": False,
-    "use_old_hires_fix_width_height": False, "hires_fix_use_firstpass_conds": False,
-    "use_old_scheduling": False, "use_downcasted_alpha_bar": False, "refiner_switch_by_sample_steps": False,
-    "use_old_emphasis_implementation": False,
-    "eta_ddim": 0.0, "eta_ancestral": 1.0, "ddim_discretize": "uniform", "s_churn": 0.0, "s_tmin": 0.0,
+    "hires_fix_use_firstpass_conds": False, "use_old_scheduling": False, "use_downcasted_alpha_bar": False,
+    "refiner_switch_by_sample_steps": False,
+    "eta_ddim": 0.0, "eta_ancestral": 1.0, "s_churn": 0.0, "s_tmin": 0.0,
     "s_tmax": 0.0, "s_noise": 1.0, "sigma_min": 0.0, "sigma_max": 0.0, "rho": 0.0,
     "eta_noise_seed_delta": 0, "always_discard_next_to_last_sigma": False, "sgm_noise_multiplier": False,
     "uni_pc_variant": "bh1", "uni_pc_skip_type": "time_uniform", "uni_pc_order": 3,
@@ -63,25 +54,42 @@ DEFAULTS = {
     "beta_dist_alpha": 0.6, "beta_dist_beta": 0.6, "hide_samplers": [],
     # page and infotext
     "return_grid": True, "add_model_name_to_info": True, "add_model_hash_to_info": True,
-    "add_vae_name_to_info": True, "add_vae_hash_to_info": True, "add_user_name_to_info": False,
-    "add_version_to_infotext": True, "infotext_skip_pasting": [], "infotext_styles": "Apply if any",
+    "add_user_name_to_info": False, "add_version_to_infotext": True, "infotext_skip_pasting": [],
     "live_previews_image_format": "png", "show_progress_grid": True,
     "show_progress_type": "Approx NN", "live_preview_content": "Prompt",
-    "live_preview_refresh_period": 1000, "live_preview_fast_interrupt": False,
-    "disabled_extensions": [], "disable_all_extensions": "none", "auto_backcompat": True,
+    "live_preview_fast_interrupt": False, "disabled_extensions": [], "disable_all_extensions": "none",
     "disable_weights_auto_swap": False, "gallery_height": "",
-    "do_not_show_images": False, "img_max_size_mp": 200, "api_enable_requests": False,
+    "do_not_show_images": False, "img_max_size_mp": 200,
 }
 # fmt: on
 
+LIMITS = {
+    "samples_format": {"choices": ["png", "jpg", "jpeg", "webp"]},
+    "grid_format": {"choices": ["png", "jpg", "jpeg", "webp"]},
+    "live_previews_image_format": {"choices": ["png", "jpeg", "webp"]},
+    "show_progress_type": {"choices": ["Full", "Approx NN", "Approx cheap"]},
+    "save_images_replace_action": {"choices": ["Replace", "Add number suffix"]},
+    "emphasis": {"choices": ["None", "Ignore", "Original", "No norm"]},
+    "hires_fix_refiner_pass": {"choices": ["first pass", "second pass", "both passes"]},
+    "sd_noise_schedule": {"choices": ["Default", "Zero Terminal SNR"]},
+    "uni_pc_variant": {"choices": ["bh1", "bh2"]},
+    "uni_pc_skip_type": {"choices": ["time_uniform", "time_quadratic", "logSNR"]},
+    "uni_pc_order": {"minimum": 1, "maximum": 50},
+    "sd_checkpoints_limit": {"minimum": 1, "maximum": 10},
+    "jpeg_quality": {"minimum": 1, "maximum": 100},
+    "ESRGAN_tile": {"minimum": 0, "maximum": 2048},
+    "ESRGAN_tile_overlap": {"minimum": 0, "maximum": 48},
+    "beta_dist_alpha": {"minimum": 0.01, "maximum": 1.0},
+    "beta_dist_beta": {"minimum": 0.01, "maximum": 1.0},
+}
+"""What an option that is not shown may be, where its type does not say it."""
+
 INFOTEXT = {
     "emphasis": "Emphasis", "tiling": "Tiling",
-    "hires_fix_refiner_pass": "Hires refiner", "sd_vae": "VAE", "sd_vae_encode_method": "VAE Encoder",
-    "sd_vae_decode_method": "VAE Decoder", "inpainting_mask_weight": "Conditional mask weight",
+    "hires_fix_refiner_pass": "Hires refiner", "inpainting_mask_weight": "Conditional mask weight",
     "initial_noise_multiplier": "Noise multiplier", "img2img_extra_noise": "Extra noise", "s_min_uncond": "NGMS",
-    "s_min_uncond_all": "NGMS all steps", "token_merging_ratio": "Token merging ratio",
-    "token_merging_ratio_hr": "Token merging ratio hr", "pad_cond_uncond": "Pad conds",
-    "pad_cond_uncond_v0": "Pad conds v0", "use_old_scheduling": "Old prompt editing timelines",
+    "s_min_uncond_all": "NGMS all steps", "pad_cond_uncond": "Pad conds", "pad_cond_uncond_v0": "Pad conds v0",
+    "use_old_scheduling": "Old prompt editing timelines",
     "use_downcasted_alpha_bar": "Downcast alphas_cumprod",
     "refiner_switch_by_sample_steps": "Refiner switch by sampling steps", "eta_ddim": "Eta DDIM",
     "eta_ancestral": "Eta", "s_churn": "Sigma churn", "s_tmin": "Sigma tmin", "s_tmax": "Sigma tmax",
@@ -100,7 +108,10 @@ for _id, _label in (("saving", "Saving images"), ("sd", "Stable Diffusion"), ("u
 
 options_templates = options_section(
     (None, "Hidden options"),
-    {key: OptionInfo(value, key, infotext=INFOTEXT.get(key)) for key, value in DEFAULTS.items()},
+    {
+        key: OptionInfo(value, key, component_args=LIMITS.get(key), infotext=INFOTEXT.get(key))
+        for key, value in DEFAULTS.items()
+    },
 )
 _checkpoint = OptionInfo(
     None,

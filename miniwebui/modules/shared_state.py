@@ -2,7 +2,6 @@
 
 import datetime
 import logging
-import threading
 import time
 
 from modules import devices, errors, shared
@@ -30,41 +29,9 @@ class State:
     textinfo: str | None = None
     time_start: float | None = None
     server_start: float | None = None
-    _server_command_signal = threading.Event()
-    _server_command: str | None = None
 
     def __init__(self):
         self.server_start = time.time()
-
-    @property
-    def need_restart(self) -> bool:
-        return self.server_command == "restart"
-
-    @need_restart.setter
-    def need_restart(self, value: bool) -> None:
-        if value:
-            self.server_command = "restart"
-
-    @property
-    def server_command(self) -> str | None:
-        return self._server_command
-
-    @server_command.setter
-    def server_command(self, value: str | None) -> None:
-        self._server_command = value
-        self._server_command_signal.set()
-
-    def wait_for_server_command(self, timeout: float | None = None) -> str | None:
-        """Wait until a command is given, take it and return it; None after `timeout` seconds."""
-        if not self._server_command_signal.wait(timeout):
-            return None
-        self._server_command_signal.clear()
-        command, self._server_command = self._server_command, None
-        return command
-
-    def request_restart(self) -> None:
-        self.interrupt()
-        self.server_command = "restart"
 
     def skip(self) -> None:
         """Ask to leave the current batch, with what is drawn so far."""
@@ -134,9 +101,9 @@ class State:
             else:
                 self.assign_current_image(sd_samplers.sample_to_image(self.current_latent))
             self.current_image_sampling_step = self.sampling_step
-        except Exception:
+        except Exception as error:
             # a preview may come while the checkpoint is being changed; the generation must not suffer
-            errors.record_exception()
+            errors.display(error, "drawing a preview")
 
     def assign_current_image(self, image) -> None:
         if shared.opts.live_previews_image_format == "jpeg" and image.mode in ("RGBA", "P"):

@@ -27,29 +27,6 @@ def apply_styles_to_prompt(prompt: str, styles: list[str]) -> str:
     return prompt
 
 
-def extract_style_text_from_prompt(style_text: str, prompt: str) -> tuple[bool, str]:
-    """(whether the prompt has the style's text, the prompt without it)."""
-    text, wanted = prompt.strip(), style_text.strip()
-    left, placeholder, right = wanted.partition("{prompt}")
-    if placeholder:
-        if text.startswith(left) and text.endswith(right):
-            return True, text[len(left) : len(text) - len(right)]
-    elif text.endswith(wanted):
-        return True, text[: len(text) - len(wanted)].removesuffix(", ")
-    return False, prompt
-
-
-def extract_original_prompts(style: PromptStyle, prompt: str, negative_prompt: str) -> tuple[bool, str, str]:
-    """(whether both prompts have the style's texts, the prompts without them)."""
-    if not style.prompt and not style.negative_prompt:
-        return False, prompt, negative_prompt
-    found, without = extract_style_text_from_prompt(style.prompt or "", prompt)
-    negative_found, negative = extract_style_text_from_prompt(style.negative_prompt or "", negative_prompt)
-    if not (found and negative_found):
-        return False, prompt, negative_prompt
-    return True, without, negative
-
-
 class StyleDatabase:
     """Styles by name."""
 
@@ -82,17 +59,3 @@ class StyleDatabase:
 
     def apply_negative_styles_to_prompt(self, prompt: str, styles: list[str]) -> str:
         return apply_styles_to_prompt(prompt, self.get_negative_style_prompts(styles))
-
-    def extract_styles_from_prompt(self, prompt: str, negative_prompt: str) -> tuple[list[str], str, str]:
-        """(names of the styles that were applied, in that order, the prompts without them)."""
-        extracted: list[str] = []
-        left = list(self.styles.values())
-        while True:
-            for style in left:
-                found, prompt, negative_prompt = extract_original_prompts(style, prompt, negative_prompt)
-                if found:
-                    left.remove(style)
-                    extracted.insert(0, style.name)
-                    break
-            else:
-                return extracted, prompt, negative_prompt

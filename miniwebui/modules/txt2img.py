@@ -38,21 +38,8 @@ def txt2img_create_processing(
     force_enable_hr: bool = False,
 ) -> processing.StableDiffusionProcessingTxt2Img:
     """The generation that the page asks for; `args` are the scripts'."""
-    tab = generation_tabs.fields(
-        "txt2img",
-        override_settings_texts,
-        prompt=prompt,
-        negative_prompt=negative_prompt,
-        styles=prompt_styles,
-        n_iter=n_iter,
-        batch_size=batch_size,
-        cfg_scale=cfg_scale,
-        width=width,
-        height=height,
-        denoising_strength=denoising_strength,
-    )
     p = processing.StableDiffusionProcessingTxt2Img(
-        **tab,
+        **generation_tabs.fields("txt2img", locals()),
         enable_hr=force_enable_hr or enable_hr,
         hr_upscaler=hr_upscaler,
         hr_scale=hr_scale,

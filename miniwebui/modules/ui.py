@@ -63,6 +63,10 @@ def _png_info() -> None:
     )
 
 
+def _tabs_of_extensions() -> list[tuple[gr.Blocks, str, str]]:
+    return [tab for tabs in script_callbacks.ui_tabs_callback() for tab in tabs or []]
+
+
 def create_ui() -> gr.Blocks:
     """The whole page; options of extensions first, then the scripts of one tab after the other."""
     infotext_utils.reset()
@@ -76,7 +80,7 @@ def create_ui() -> gr.Blocks:
         interfaces.append((interface, name, name))
     with gr.Blocks(analytics_enabled=False) as interface:
         _png_info()
-    interfaces += [(interface, "PNG Info", "pnginfo"), *script_callbacks.ui_tabs_callback()]
+    interfaces += [(interface, "PNG Info", "pnginfo"), *_tabs_of_extensions()]
     settings.create_ui(None, tab.made["id_task"])
     interfaces.append((settings.interface, "Settings", "settings"))
 

@@ -150,11 +150,6 @@ class GenerationTab:
 
     def _common_paste_fields(self) -> list[PasteField]:
         made = self.made
-        styles = PasteField(
-            made["styles"],
-            lambda d: d["Styles array"] if isinstance(d.get("Styles array"), list) else gr.update(),
-            api="styles",
-        )
         return [
             PasteField(made["prompt"], "Prompt", api="prompt"),
             PasteField(made["neg_prompt"], "Negative prompt", api="negative_prompt"),
@@ -163,7 +158,6 @@ class GenerationTab:
             PasteField(made["height"], "Size-2", api="height"),
             PasteField(made["batch_size"], "Batch size", api="batch_size"),
             PasteField(made["denoising_strength"], "Denoising strength", api="denoising_strength"),
-            styles,
         ]
 
 

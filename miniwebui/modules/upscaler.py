@@ -1,7 +1,6 @@
 """Upscalers of pictures: the base class that extensions subclass, and the plain ones."""
 
 import os
-import sys
 
 from PIL import Image
 
@@ -26,9 +25,6 @@ class UpscalerData:
         self.scaler = upscaler
         self.scale = scale
         self.model = model
-
-    def __repr__(self):
-        return f"<UpscalerData name={self.name} path={self.data_path} scale={self.scale}>"
 
 
 class Upscaler:
@@ -84,42 +80,25 @@ class Upscaler:
             self.model_path, self.model_url, command_path=self.user_path, ext_filter=ext_filter
         )
 
-    def update_status(self, prompt) -> None:
-        print(f"\nextras: {prompt}", file=sys.stdout)
-
 
 class UpscalerNone(Upscaler):
     name = "None"
 
     def __init__(self, dirname=None):
         super().__init__()
-        self.scalers = [UpscalerData("None", None, self)]
+        self.scalers = [UpscalerData(self.name, None, self)]
 
     def do_upscale(self, img, selected_model=None):
         return img
 
 
-def _resampled(img: Image.Image, scale: float, resample: Image.Resampling) -> Image.Image:
-    return img.resize((int(img.width * scale), int(img.height * scale)), resample=resample)
-
-
-class UpscalerLanczos(Upscaler):
-    name = "Lanczos"
-
-    def __init__(self, dirname=None):
-        super().__init__()
-        self.scalers = [UpscalerData("Lanczos", None, self)]
+class UpscalerLanczos(UpscalerNone):
+    name, resample = "Lanczos", LANCZOS
 
     def do_upscale(self, img, selected_model=None):
-        return _resampled(img, self.scale, LANCZOS)
+        size = int(img.width * self.scale), int(img.height * self.scale)
+        return img.resize(size, resample=self.resample)
 
 
-class UpscalerNearest(Upscaler):
-    name = "Nearest"
-
-    def __init__(self, dirname=None):
-        super().__init__()
-        self.scalers = [UpscalerData("Nearest", None, self)]
-
-    def do_upscale(self, img, selected_model=None):
-        return _resampled(img, self.scale, NEAREST)
+class UpscalerNearest(UpscalerLanczos):
+    name, resample = "Nearest", NEAREST

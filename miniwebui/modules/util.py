@@ -2,6 +2,21 @@
 
 import os
 import re
+import tempfile
+
+
+def write_text(path, text: str) -> None:
+    """Write a file whole or leave it as it was: what cannot be encoded fails before anything is touched."""
+    encoded = text.encode("utf8")
+    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(os.path.abspath(path)), suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(encoded)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
 
 
 def natural_sort_key(s, regex=re.compile(r"(\d+)")):  # noqa: B008

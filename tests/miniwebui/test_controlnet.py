@@ -26,7 +26,7 @@ def lines():
 @pytest.fixture(scope="module")
 def folder(webui, tmp_path_factory):
     """Two ControlNets with random weights for the test checkpoint, zero convolutions included."""
-    from miniwebui.controlnet_layout import save_controlnet
+    from painted_world.checkpoint_file import save_controlnet
     from painted_world.controlnet import make_controlnet
 
     webui.prepare()

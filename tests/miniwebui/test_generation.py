@@ -313,10 +313,10 @@ def test_infotext(tiny):
     ("arguments", "sentence"),
     [
         ({"sampler_name": "Eulr"}, "Unknown sampler 'Eulr'"),
-        ({"steps": 0}, "Sampling steps must be between 1 and"),
-        ({"width": 7}, "Width is 7; allowed is 8 pixels or more."),
-        ({"height": -8}, "Height is -8; allowed is 8 pixels or more."),
-        ({"batch_size": 0}, "Batch size and batch count must be at least 1"),
+        ({"steps": 0}, "'Sampling steps' is 0; allowed is 1 to 1000."),
+        ({"width": 7}, "'Width' is 7; allowed is 8 to 16384."),
+        ({"height": -8}, "'Height' is -8; allowed is 8 to 16384."),
+        ({"batch_size": 0}, "'Batch size' is 0; allowed is 1 to 1024."),
         ({"enable_hr": True, "hr_upscaler": "Magic"}, "There is no upscaler 'Magic'"),
         (
             {"enable_hr": True, "hr_checkpoint_name": "none such"},

@@ -1,8 +1,18 @@
 """`<lora:name:weight>` in prompts."""
 
+import math
+
 import networks
 
-from modules import extra_networks, shared
+from modules import extra_networks, sd_hijack, shared
+
+
+def _finite(text) -> float:
+    """Raises ValueError for what is no number that a layer could be multiplied with."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
 
 
 class ExtraNetworkLora(extra_networks.ExtraNetwork):
@@ -19,12 +29,18 @@ class ExtraNetworkLora(extra_networks.ExtraNetwork):
         names, te_multipliers, unet_multipliers, dyn_dims = [], [], [], []
         for params in params_list:
             given = dict(enumerate(params.positional))
-            te = float(params.named.get("te", given.get(1, 1.0)))
-            dyn = params.named.get("dyn", given.get(3))
+            try:
+                te = _finite(params.named.get("te", given.get(1, 1.0)))
+                unet = _finite(params.named.get("unet", given.get(2, te)))
+                dyn = params.named.get("dyn", given.get(3))
+                dyn_dims.append(None if dyn is None else int(dyn))
+            except ValueError:
+                mention = ":".join(map(str, params.items))
+                sd_hijack.model_hijack.comments.append(f"<lora:{mention}> is left out: its numbers are none.")
+                continue
             names.append(given[0])
             te_multipliers.append(te)
-            unet_multipliers.append(float(params.named.get("unet", given.get(2, te))))
-            dyn_dims.append(None if dyn is None else int(dyn))
+            unet_multipliers.append(unet)
         networks.load_networks(names, te_multipliers, unet_multipliers, dyn_dims)
         if shared.opts.lora_add_hashes_to_infotext:
             self._note_hashes(p)

@@ -14,6 +14,7 @@ from modules.api import models
 from modules.api.arguments import (  # noqa: F401
     ScriptArguments,
     processing_args,
+    refuse_unreadable,
     script_name_to_index,
     validate_sampler_name,
 )
@@ -21,6 +22,7 @@ from modules.api.middleware import api_middleware
 from modules.api.pictures import decode_base64_to_image, encode_pil_to_base64
 from modules.api.questions import Questions
 from modules.call_queue import running
+from modules.processing_base import MAX_SIDE
 from modules.shared import opts
 
 
@@ -89,7 +91,7 @@ class Api(ScriptArguments, Questions):
         return models.TextToImageResponse(images=pictures, parameters=vars(txt2imgreq), info=info)
 
     def img2imgapi(self, img2imgreq: models.StableDiffusionImg2ImgProcessingAPI) -> Any:
-        if img2imgreq.init_images is None:
+        if not img2imgreq.init_images:
             raise HTTPException(status_code=404, detail="There is no init image.")
         pictures, info = self._draw(
             img2imgreq,
@@ -108,6 +110,7 @@ class Api(ScriptArguments, Questions):
         self, request: Any, tab: str, runner: Any, default_args: list[Any], make: Callable, **decoded: Any
     ) -> tuple[list[bytes], str]:
         """Draw what a request asks for, once nobody else is drawing -> (pictures in base64, settings as JSON)."""
+        refuse_unreadable({name: getattr(request, name) for name in request.model_fields_set}, "")
         task_id = request.force_task_id or progress.create_task_id(tab)
         from_infotext: dict[int, Any] = {}
         self.apply_infotext(request, tab, script_runner=runner, mentioned_script_args=from_infotext)
@@ -143,6 +146,9 @@ class Api(ScriptArguments, Questions):
         size = (round(image.width * scale), round(image.height * scale))
         if req.resize_mode == 1:
             size = (req.upscaling_resize_w, req.upscaling_resize_h)
+        if min(size) < 1 or max(size) > MAX_SIDE:
+            detail = f"Upscaling makes {size[0]}x{size[1]}; allowed are 1 to {MAX_SIDE} pixels."
+            raise HTTPException(status_code=422, detail=detail)
         with self.queue_lock:
             result = images.resize_image(0, image.convert("RGB"), *size, upscaler_name=req.upscaler_1)
         return models.ExtrasSingleImageResponse(image=encode_pil_to_base64(result), html_info="")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import gradio as gr
@@ -21,6 +22,37 @@ def script_name_to_index(name: str, scripts: list[Any]) -> int:
         if script.title().casefold() == name.casefold():
             return index
     raise HTTPException(status_code=422, detail=f"There is no script '{name}'.")
+
+
+def refuse_unreadable(value: Any, place: str) -> None:
+    """Refuse numbers and texts that no answer could hold: the request comes back in it, as JSON."""
+    if isinstance(value, dict):
+        for key, entry in value.items():
+            refuse_unreadable(key, place)
+            refuse_unreadable(entry, f"{place}.{key}" if place else str(key))
+    elif isinstance(value, list):
+        for index, entry in enumerate(value):
+            refuse_unreadable(entry, f"{place}[{index}]")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise HTTPException(status_code=422, detail=f"'{place}' is {value}; allowed is a finite number.")
+    elif isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            shown = ascii(place)[1:-1]
+            detail = (
+                f"'{shown}' has half of a character (a lone surrogate); allowed is text that a file can hold."
+            )
+            raise HTTPException(status_code=422, detail=detail) from error
+
+
+def _given_args(name: str, given: Any) -> list[Any]:
+    """The list of an entry of `alwayson_scripts`."""
+    args = given.get("args", []) if isinstance(given, dict) else None
+    if not isinstance(args, list):
+        detail = f"'{name}' in alwayson_scripts is {given!r:.100}; allowed is {{\"args\": [...]}}."
+        raise HTTPException(status_code=422, detail=detail)
+    return args
 
 
 def validate_sampler_name(name: str) -> str:
@@ -77,6 +109,12 @@ class ScriptArguments:
     def get_selectable_script(self, script_name: str | None, script_runner: Any) -> tuple[Any, int | None]:
         if not script_name:
             return None, None
+        always_on = [script.title() for script in script_runner.alwayson_scripts]
+        if script_name.casefold() in map(str.casefold, always_on):
+            detail = (
+                f"'{script_name}' is always on: send its arguments under alwayson_scripts, not script_args."
+            )
+            raise HTTPException(status_code=422, detail=detail)
         index = script_name_to_index(script_name, script_runner.selectable_scripts)
         return script_runner.selectable_scripts[index], index
 
@@ -111,8 +149,9 @@ class ScriptArguments:
         for index, value in (input_script_args or {}).items():
             script_args[index] = value
         if selectable_scripts:
-            own = slice(selectable_scripts.args_from, selectable_scripts.args_to)
-            script_args[own] = request.script_args
+            first, end = selectable_scripts.args_from, selectable_scripts.args_to
+            given = (request.script_args or [])[: end - first]
+            script_args[first : first + len(given)] = given
             script_args[0] = selectable_idx + 1
         for name, given in (request.alwayson_scripts or {}).items():
             script = self.get_script(name, script_runner)
@@ -120,7 +159,8 @@ class ScriptArguments:
                 detail = f"'{name}' is chosen by script_name; alwayson_scripts takes always-on scripts only"
                 raise HTTPException(status_code=422, detail=detail)
             # what is left out keeps its start value, what is too much is not looked at
-            for offset, value in enumerate(given.get("args", [])[: script.args_to - script.args_from]):
+            args = _given_args(name, given)
+            for offset, value in enumerate(args[: script.args_to - script.args_from]):
                 script_args[script.args_from + offset] = value
         return script_args
 

@@ -18,13 +18,19 @@ PNG = "png"
 
 def decode_base64_to_image(encoding: str) -> Any:
     """A picture from base64, with or without `data:image/…;base64,`; addresses are not fetched."""
+    if not isinstance(encoding, str):
+        raise HTTPException(
+            status_code=422, detail=f"A picture is {encoding!r:.100}; allowed is a text in base64."
+        )
     if encoding.startswith(("http://", "https://")):
         raise HTTPException(status_code=500, detail="An address is not fetched: send the picture itself.")
     if encoding.startswith("data:image/"):
         encoding = encoding.partition(",")[2]
     try:
         return images.read(io.BytesIO(base64.b64decode(encoding)))
-    except (binascii.Error, UnidentifiedImageError, OSError, ValueError) as e:
+    except images.PictureSizeError as e:
+        raise HTTPException(status_code=422, detail=str(e)) from e
+    except (binascii.Error, UnidentifiedImageError, OSError, ValueError, SyntaxError) as e:
         raise HTTPException(status_code=500, detail="That is no picture in base64.") from e
 
 

@@ -68,10 +68,12 @@ class Questions:
         return {key: opts.data.get(key) for key in opts.data}
 
     def set_config(self, req: dict[str, Any]) -> None:
-        """Set and save options. Raises RuntimeError for an unknown checkpoint, KeyError for an unknown option."""
+        """Set and save options. All or none: raises RuntimeError for an unknown checkpoint, ValueError."""
         checkpoint = req.get("sd_model_checkpoint")
         if checkpoint is not None and checkpoint not in sd_models.checkpoint_aliases:
             raise RuntimeError(f"There is no checkpoint '{checkpoint}'.")
+        for key, value in req.items():
+            opts.check(key, value)
         for key, value in req.items():
             opts.set(key, value, is_api=True)
         opts.save(shared.config_filename)

@@ -2,7 +2,7 @@
 
 import re
 
-from modules import script_callbacks, scripts, shared
+from modules import scripts, shared
 
 FIELDS = ("main_prompt", "main_negative_prompt")
 HIRES_FIELDS = ("hr_prompt", "hr_negative_prompt")
@@ -26,11 +26,3 @@ class ScriptStripComments(scripts.Script):
             setattr(p, name, strip_comments(getattr(p, name)))
             every = f"all_{name.removeprefix('main_')}s"
             setattr(p, every, [strip_comments(text) for text in getattr(p, every)])
-
-
-def before_token_counter(params: script_callbacks.BeforeTokenCounterParams) -> None:
-    if shared.opts.enable_prompt_comments:
-        params.prompt = strip_comments(params.prompt)
-
-
-script_callbacks.on_before_token_counter(before_token_counter)
