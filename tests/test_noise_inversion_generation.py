@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from modules import sd_samplers, sd_samplers_common, shared
+from modules import sd_samplers, sd_samplers_common, sd_samplers_kdiffusion, shared
 from modules.sd_samplers_kdiffusion import KDiffusionSampler
 from tile_host.noise_inversion import InversionCache
 
@@ -221,6 +221,42 @@ def test_retouch_tells_the_model_a_lower_timestep(host, monkeypatch):
     host.draw({**INVERT, **TILES, "noise_inverse_retouch": 4.0})
     assert times[:STEPS] == pytest.approx([t / 4 for t in plain])
     assert times[STEPS:] == pytest.approx(plain[::-1], abs=0.01)  # the sampler's own are as ever
+
+
+class FlowWrapper(sd_samplers_kdiffusion.k_diffusion.external.DiscreteSchedule):
+    """As the host wraps SD3: noise levels go through, and its model makes timesteps of them."""
+
+    def __init__(self, model, **_quantize):
+        super().__init__(torch.linspace(0.001, 1, 1000), quantize=False)
+        self.inner_model = model
+
+    def forward(self, x, sigma, cond):
+        return self.inner_model.apply_model(x, sigma, cond=cond)
+
+
+class FlowSampling(torch.nn.Module):
+    def timestep(self, sigma):
+        return sigma * 1000
+
+
+def test_retouch_of_sd3(host, monkeypatch):
+    """Whose samplers never ask the wrapper for a timestep."""
+    model, times = shared.sd_model, []
+
+    def apply_model(x, sigma, cond):
+        times.append(float(model.model.model_sampling.timestep(sigma)[0]))
+        return x / (1 + sigma.view(-1, 1, 1, 1))
+
+    monkeypatch.setattr(sd_samplers_kdiffusion.k_diffusion.external, "CompVisDenoiser", FlowWrapper)
+    monkeypatch.setattr(model.model, "model_sampling", FlowSampling(), raising=False)
+    monkeypatch.setattr(model, "apply_model", apply_model)
+    host.draw({**INVERT, **TILES})
+    plain = times.copy()
+    times.clear()
+    host.draw({**INVERT, **TILES, "noise_inverse_retouch": 4.0})
+    assert times[:STEPS] == pytest.approx([t / 4 for t in plain[:STEPS]])
+    assert times[STEPS:] == pytest.approx(plain[STEPS:])  # the sampler's own are as ever
+    assert "timestep" not in vars(model.model.model_sampling)
 
 
 def test_renoising_mixes_in_the_seeds_noise(host):

@@ -30,6 +30,23 @@ def test_every_pass_has_its_line(ui_sizes):
 
 
 @pytest.mark.parametrize(
+    ("model", "side"),
+    [
+        ({}, 64),
+        ({"parameterization": "v"}, 64),  # of Stable Diffusion 1.x
+        ({"is_sd2": True}, 64),
+        ({"is_sd2": True, "parameterization": "v"}, 96),  # 2.x-768, whose configuration says 64 too
+        ({"is_sdxl": True}, 128),
+        ({"is_sd3": True}, 128),
+    ],
+)
+def test_the_side_that_a_checkpoint_was_trained_at(ui_sizes, webui, monkeypatch, model, side):
+    for name, value in {"image_size": 64, **model}.items():
+        monkeypatch.setattr(webui.shared.sd_model, name, value, raising=False)
+    assert ui_sizes.capabilities.native_side() == side
+
+
+@pytest.mark.parametrize(
     "text", ["", "{", "[]", "null", '{"passes": []}', json.dumps(PLAN).replace("1024", "null")]
 )
 def test_a_field_that_is_being_typed_into(ui_sizes, text):

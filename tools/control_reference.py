@@ -26,6 +26,29 @@ Made from the settings by `.venv/bin/python -m tools.control_reference`; a test 
 the argument list of an API client, *name* what the setting is called by name and in pictures, *id* the element on the
 page (`{tab}` is `t2i` or `i2i`, `{i}` a region from 1). Sizes are in image pixels where it says so, else in latent
 pixels, 8 image pixels each. What a client does not send starts as the settings page says, or as in *default*.
+
+## What an API client sends
+
+Under `alwayson_scripts`, one object that names settings, for either script:
+
+```json
+{"Tiled Diffusion": {"args": [{"method": "MultiDiffusion", "tile_width": 64, "tile_height": 64, "overlap": 32,
+                               "regions": [{"x": 0.5, "y": 0, "w": 0.5, "h": 1, "prompt": "meadow"}]}]},
+ "Tiled VAE": {"args": [{"decoder_tile_size": 96}]}}
+```
+
+`render --script` takes the same object, and a picture's `Tiled Diffusion` entry, which the answer's `info` tells under
+`extra_generation_params`, is one.
+
+- The object is known by its type. It may stand alone, and then switches the script on unless `enabled` is `false`; or
+  after values by position, wherever the list ends: what it names counts more.
+- A region that is named is drawn unless its `enable` is `false`, and `enable_bbox_control` is on with it unless that is
+  `false`. `{}` or `null` in `regions` leaves a place empty; there are at most `--md-max-regions` (8).
+- An unknown name, a value of another type, or one out of range is refused in one sentence, and nothing is drawn.
+
+By position the list is as below, and may end anywhere. Clients written for the original work as they are: `null`, `[]`
+or `{}` in place of regions is none; not looked at are regions while *Enable Control* is off, a region that is off
+itself, and controls of the other tab; `null` is the upscaler `None`, and seed −1. New controls are sent by name.
 """
 HEADING = "| # | control | allowed | default | name | id | what it does |\n|---|---|---|---|---|---|---|\n"
 

@@ -110,11 +110,13 @@ class Sampling:
         return {**(text if isinstance(text, dict) else {"c_crossattn": [text]}), "c_concat": [image]}
 
     def retouched(self, p: Any, factor: float) -> AbstractContextManager[None]:
-        wrapper = p.sampler.model_wrap_cfg.model_wrap
-        if factor == 1 or wrapper is None:
+        if factor == 1:
             return nullcontext()
-        timestep = wrapper.sigma_to_t
-        return patching.attribute(wrapper, "sigma_to_t", lambda *args, **kw: timestep(*args, **kw) / factor)
+        owner, name = p.sampler.model_wrap_cfg.model_wrap, "sigma_to_t"
+        if (flow := getattr(shared.sd_model.model, "model_sampling", None)) is not None:
+            owner, name = flow, "timestep"  # SD3's wrapper passes noise levels on
+        timestep = getattr(owner, name)
+        return patching.attribute(owner, name, lambda *args, **kw: timestep(*args, **kw) / factor)
 
     def img2img_steps(self, p: Any) -> tuple[int, int]:
         return sd_samplers_common.setup_img2img_steps(p)

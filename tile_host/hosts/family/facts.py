@@ -11,8 +11,8 @@ from modules import devices, sd_models, shared
 from tile_host.hosts.family.cautions import warnings as warnings
 from tile_utils.surface import OPT_F
 
-SD_SIDE, SDXL_SIDE = 64, 128
-"""Latent sides of the pictures that Stable Diffusion 1.x, and SDXL and SD3, were trained on."""
+SD_SIDE, SD2_V_SIDE, SDXL_SIDE = 64, 96, 128
+"""Latent sides of the pictures that Stable Diffusion 1.x, 2.x with v prediction, and SDXL and SD3, were trained on."""
 MULTIPLES = [OPT_F * 2**power for power in range(8)]
 
 
@@ -49,6 +49,8 @@ def native_side() -> int | None:
         return None
     if getattr(model, "is_sdxl", False) or getattr(model, "is_sd3", False):
         return SDXL_SIDE
+    if getattr(model, "is_sd2", False) and getattr(model, "parameterization", "eps") == "v":
+        return SD2_V_SIDE  # its configuration says 64 all the same
     return getattr(model, "image_size", SD_SIDE)
 
 
