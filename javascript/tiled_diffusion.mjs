@@ -1,13 +1,13 @@
 // Regions on the reference images of both tabs. One global, `tiledDiffusion`, for the buttons' handlers.
 
-import { letterbox } from './lib/geometry.mjs';
+import { letterbox, shrunk } from './lib/geometry.mjs';
 import * as page from './lib/gradio_bridge.mjs';
 import { TabMemory } from './lib/layout_memory.mjs';
 import { PagePlan } from './lib/page_plan.mjs';
 import { RegionEditor } from './lib/region_editor.mjs';
 
 const LOOK_AGAIN = 150; // ms; the server may set fields, which tells nobody
-const BLANK = { fill: '#8b9099', line: '#a3a8b1', cells: 8 };
+const BLANK = { fill: '#8b9099', line: '#a3a8b1', cells: 8, side: 512, most: 1024 };
 
 class TabCanvas {
     constructor(tab) {
@@ -39,11 +39,13 @@ class TabCanvas {
         const { root } = this.editor;
         const shown = page.reference(this.tab);
         if (!shown) {
+            this.editor.letGo();
             root.remove();
             return;
         }
         const { holder, image } = shown;
         if (root.parentElement !== holder) {
+            this.editor.letGo();
             holder.style.position = 'relative';
             holder.append(root);
         }
@@ -59,9 +61,11 @@ class TabCanvas {
     }
 }
 
-/** A grey picture of the page's size with a grid, as a data URL. */
+/** A grey picture of the page's shape with a grid, as a data URL. Boxes are fractions: it need not be of the page's size,
+ * which browsers would not even hold at 16384 × 16384. */
 function blankCanvas({ width, height }) {
-    const canvas = Object.assign(document.createElement('canvas'), { width: width || 512, height: height || 512 });
+    const size = shrunk({ width: width || BLANK.side, height: height || BLANK.side }, BLANK.most);
+    const canvas = Object.assign(document.createElement('canvas'), size);
     const pen = canvas.getContext('2d');
     pen.fillStyle = BLANK.fill;
     pen.fillRect(0, 0, canvas.width, canvas.height);

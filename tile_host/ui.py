@@ -139,18 +139,18 @@ class TiledDiffusionPanel(Panel):
         restore_layout(self.tab, self.max_regions, self._controls)
 
     def _sampling_controls(self) -> None:
-        with gr.Row(variant="compact"):
-            self._add("method")
-            advice = SizeAdvice(self.tab)
-            free = gr.Button("Free GPU", elem_id=f"MD-{self.tab}-free-gpu", size="sm", scale=0, min_width=90)
-            free.click(fn=self._free_gpu, inputs=[], outputs=[])
+        self._add("method")
         with gr.Row(variant="compact"):
             self._add("tile_width")
             self._add("tile_height")
         with gr.Row(variant="compact"):
             self._add("overlap")
             self._add("tile_batch_size")
-        advice.line(self._made)
+        advice = SizeAdvice(self.tab)
+        with gr.Row():
+            advice.button(self._made)
+            free = gr.Button("Free GPU", elem_id=f"MD-{self.tab}-free-gpu", size="sm", min_width=100)
+            free.click(fn=self._free_gpu, inputs=[], outputs=[])
 
     def _size_controls(self) -> None:
         overwrite = self._add("overwrite_size")

@@ -11,6 +11,9 @@ import gradio as gr
 from tile_utils.help_texts import HELP
 from tile_utils.settings import control_of, default_for
 
+NARROWEST, NUMBER_WIDTH, LETTER_WIDTH = 160, 115, 6
+"""Of sliders in pixels; the label stands beside the number, and lies on it where there is less room."""
+
 
 def component(
     cls: type,
@@ -40,6 +43,7 @@ def component(
     if spec.name == "seed":
         return gr.Number(precision=0, **common)
     if control.step is not None:
+        common["min_width"] = max(NARROWEST, NUMBER_WIDTH + LETTER_WIDTH * len(common["label"]))
         return gr.Slider(minimum=control.minimum, maximum=control.maximum, step=control.step, **common)
     if isinstance(value, bool):
         return gr.Checkbox(**common)

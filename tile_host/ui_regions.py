@@ -103,7 +103,7 @@ class RegionControls:
             with gr.Row(variant="compact"):
                 add("enable")
                 blend_mode = add("blend_mode")
-                feather = add("feather_ratio", visible=False)
+            feather = add("feather_ratio", visible=False)
             add("prompt")
             add("neg_prompt")
             for pair in ("xy", "wh"):

@@ -27,21 +27,21 @@ class SizeAdvice:
     """The line and the button of one tab."""
 
     def __init__(self, tab: str) -> None:
+        """Make the line here."""
         self._tab = tab
-        self.button = gr.Button(
+        self._plan = gr.Textbox(visible=False, elem_id=f"MD-{tab}-plan")
+        told = gr.HTML(WAITING, elem_id=f"MD-{tab}-plan-line")
+        self._plan.change(fn=told_of, inputs=[self._plan], outputs=[told], show_progress=False, queue=False)
+
+    def button(self, controls: dict[str, Any]) -> None:
+        """Make the button here, which sets `controls`, named as the settings."""
+        button = gr.Button(
             "Recommend",
-            elem_id=f"MD-{tab}-recommend",
+            elem_id=f"MD-{self._tab}-recommend",
             size="sm",
-            scale=0,
-            min_width=90,
+            min_width=100,
             tooltip="Tile, overlap and batch that suit the picture's size and the free memory",
         )
-
-    def line(self, controls: dict[str, Any]) -> None:
-        """Make the line here, and let the button set `controls`, which are named as the settings."""
-        plan = gr.Textbox(visible=False, elem_id=f"MD-{self._tab}-plan")
-        told = gr.HTML(WAITING, elem_id=f"MD-{self._tab}-plan-line")
-        plan.change(fn=told_of, inputs=[plan], outputs=[told], show_progress=False, queue=False)
         names = ["tile_width", "tile_height", "overlap", "tile_batch_size"]
         outputs = [controls[name] for name in names]
 
@@ -49,7 +49,7 @@ class SizeAdvice:
             sizes = _recommended(text)
             return [gr.update() if sizes is None else gr.update(value=getattr(sizes, name)) for name in names]
 
-        self.button.click(fn=recommend, inputs=[plan], outputs=outputs, show_progress=False)
+        button.click(fn=recommend, inputs=[self._plan], outputs=outputs, show_progress=False)
 
 
 def _read(text: str) -> tuple[list[advice.Pass], advice.Sizes, int]:

@@ -49,6 +49,13 @@ export function letterbox(natural, element) {
     return { left: (element.width - width) / 2, top: (element.height - height) / 2, width, height };
 }
 
+/** The size with its longest side cut to `most`, of the same shape as far as whole pixels allow. */
+export function shrunk({ width, height }, most) {
+    const scale = Math.min(1, most / Math.max(width, height));
+    const [w, h] = [width, height].map((side) => Math.max(1, Math.round(side * scale)));
+    return { width: w, height: h };
+}
+
 /** The longest side in pixels of what the box covers of a canvas. */
 export function longestSide(box, canvas) {
     return Math.max(box.w * canvas.width, box.h * canvas.height);

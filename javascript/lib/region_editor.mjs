@@ -46,7 +46,7 @@ export class RegionEditor {
         this.hint.textContent = 'Drag here to draw a region';
         this.root.addEventListener('pointerdown', (event) => this.begin(event));
         this.root.addEventListener('pointermove', (event) => this.follow(event));
-        for (const name of ['pointerup', 'pointercancel']) this.root.addEventListener(name, (event) => this.end(event));
+        for (const name of ['pointerup', 'pointercancel', 'lostpointercapture']) this.root.addEventListener(name, (event) => this.end(event));
         this.root.addEventListener('dblclick', () => this.selected !== null && this.events.edit(this.selected));
         this.root.addEventListener('keydown', (event) => this.key(event));
     }
@@ -148,7 +148,12 @@ export class RegionEditor {
     }
 
     end(event) {
-        if (this.drag?.pointerId !== event.pointerId) return;
+        if (this.drag?.pointerId === event.pointerId) this.letGo();
+    }
+
+    /** End what the pointer began: it was let go, or the picture under it is gone. */
+    letGo() {
+        if (!this.drag) return;
         this.drag = null;
         this.events.select(this.selected);
     }

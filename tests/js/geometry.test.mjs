@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { fromCorners, letterbox, longestSide, move, resize, visible } from '../../javascript/lib/geometry.mjs';
+import { fromCorners, letterbox, longestSide, move, resize, shrunk, visible } from '../../javascript/lib/geometry.mjs';
 
 const box = { x: 0.2, y: 0.3, w: 0.4, h: 0.2 };
 
@@ -44,4 +44,11 @@ test('a picture is letterboxed on either axis', () => {
 
 test('the longest side of a box on a canvas', () => {
     assert.equal(longestSide({ x: 0, y: 0, w: 0.5, h: 1 }, { width: 4000, height: 1000 }), 2000);
+});
+
+test('a canvas for drawing boxes on is no larger than it must be', () => {
+    assert.deepEqual(shrunk({ width: 512, height: 1024 }, 1024), { width: 512, height: 1024 });
+    assert.deepEqual(shrunk({ width: 16384, height: 16384 }, 1024), { width: 1024, height: 1024 });
+    assert.deepEqual(shrunk({ width: 2048, height: 768 }, 1024), { width: 1024, height: 384 });
+    assert.deepEqual(shrunk({ width: 16384, height: 4 }, 1024), { width: 1024, height: 1 });
 });
