@@ -41,9 +41,11 @@ def test_every_pass_has_its_line(ui_sizes):
     ],
 )
 def test_the_side_that_a_checkpoint_was_trained_at(ui_sizes, webui, monkeypatch, model, side):
+    from tile_host.door import host
+
     for name, value in {"image_size": 64, **model}.items():
         monkeypatch.setattr(webui.shared.sd_model, name, value, raising=False)
-    assert ui_sizes.capabilities.native_side() == side
+    assert host.facts.native_side() == side
 
 
 @pytest.mark.parametrize(
