@@ -19,6 +19,11 @@ def planned(x, method, tile=(24, 16), overlap=8, batch=3):
     return Planner(Layout(Surface(*x.shape[-2:]), grid, method, batch, x.device)).plan(0)
 
 
+def moved(x, method, step, tile=(24, 16), overlap=8, batch=3):
+    grid = make_grid(x.shape[-1], x.shape[-2], *tile, overlap)
+    return Planner(Layout(Surface(*x.shape[-2:]), grid, method, batch, x.device, shift=True)).plan(step)
+
+
 def tiled(x, method, denoise, sigma, cond, **sizes):
     return fuse(planned(x, method, **sizes), lambda batch, *args: denoise(*args), x, sigma, cond)
 
@@ -176,3 +181,31 @@ def test_the_plan_of_a_step_is_the_plan_of_the_same_step_again(method):
     planner = Planner(Layout(Surface(40, 56), make_grid(56, 40, 24, 16, 8), method, 3, torch.device("cpu")))
     assert planner.plan(3) is planner.plan(3)
     assert planner.plan(4) is planner.plan(3)  # nothing has changed
+
+
+@pytest.mark.parametrize("method", METHODS)
+@settings(max_examples=25, deadline=None)
+@given(st.integers(25, 90), st.integers(17, 70), st.integers(0, 12), st.integers(1, 8), st.integers(0, 10**9))
+def test_a_grid_that_moves_draws_a_pointwise_model_whole(method, width, height, overlap, batch, step):
+    x = torch.randn(2, 4, height, width, generator=torch.Generator().manual_seed(width))
+    plan = moved(x, method, step, overlap=overlap, batch=batch)
+    fused = fuse(
+        plan, lambda _, x, sigma, cond: torch.tanh(x) + cond["gain"], x, torch.ones(2), {"gain": 2.0}
+    )
+    assert (fused - torch.tanh(x) - 2).abs().max() < 1e-5
+    assert len({(patch.window.h, patch.window.w) for each in plan.batches for patch in each.patches}) == 1
+
+
+def test_a_grid_that_moves_moves_every_step_and_comes_back_to_the_same():
+    layout = Layout(
+        Surface(40, 56), make_grid(56, 40, 24, 16, 4), METHODS[0], 8, torch.device("cpu"), shift=True
+    )
+    planner = Planner(layout)
+    places = [
+        [patch.window for batch in planner.plan(step).batches for patch in batch.patches] for step in range(6)
+    ]
+    assert len({tuple(windows) for windows in places}) == 6
+    assert len({len(windows) for windows in places}) == 1
+    again = [patch.window for batch in Planner(layout).plan(3).batches for patch in batch.patches]
+    assert again == places[3]
+    assert planner.plan(7) is planner.plan(7)

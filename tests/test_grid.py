@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tile_utils.grid import MIN_STRIDE, batch_count, make_axis, make_grid, region_window, split_evenly
+from tile_utils.grid import MIN_STRIDE, batch_count, make_axis, make_grid, phases, region_window, split_evenly
 from tile_utils.surface import Surface, add
 from tile_utils.weights import gaussian_weights, uniform_weights
 
@@ -61,6 +61,43 @@ def test_a_grid_is_counted_without_being_made():
     grid = make_grid(10**4, 10**5, 1, 1, 0)
     assert len(grid) == 10**9
     assert grid.down.start(grid.down.count - 1) == 10**5 - 1
+
+
+@given(
+    st.integers(17, 300),
+    st.integers(16, 64),
+    st.integers(0, 60),
+    st.floats(0, 1, exclude_max=True),
+    st.integers(1, 2),
+)
+def test_shifted_tiles_count_everywhere_and_as_many_as_ever(half, tile, overlap, phase, multiple):
+    length = half * multiple
+    axis = make_axis(length, tile * multiple, overlap)
+    counted = torch.zeros(length)
+    spans = axis.shifted(phase, multiple)
+    for span in spans:
+        assert 0 <= span.start <= length - axis.tile
+        assert 0 <= span.first <= span.last <= axis.tile
+        counted[span.start + span.first : span.start + span.last] += 1
+        assert span.start % multiple == 0
+    assert (counted > 0).all()
+    assert len(spans) == (1 if axis.count == 1 else axis.count + 1)
+
+
+def test_literal_shifted_tiles():
+    """A canvas of 100, tiles of 40: still at 0, 30 and 60; half a step later, with one more before them."""
+    spans = make_axis(100, 40, 10).shifted(0.5)
+    assert [span.start for span in spans] == [0, 15, 45, 60]
+    assert [(span.first, span.last) for span in spans] == [(0, 25), (0, 40), (0, 40), (15, 40)]
+
+
+def test_the_grids_of_steps_lie_far_apart():
+    """Of ten steps in a row none repeats another's offset, down or across, within a twentieth."""
+    for axis in (0, 1):
+        offsets = sorted(phases(step)[axis] for step in range(10))
+        gaps = [b - a for a, b in zip(offsets, [*offsets[1:], offsets[0] + 1])]
+        assert min(gaps) > 0.05
+        assert max(gaps) < 0.25
 
 
 def test_a_size_that_is_not_positive_is_refused():

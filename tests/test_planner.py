@@ -19,7 +19,7 @@ TILES, FIRST = 1.0, 10.0
 def layout_of(regions, method="MultiDiffusion", draw_background=False, networks=None):
     grid = make_grid(W, H, 16, 16, 4)
     return Layout(
-        Surface(H, W), grid, method, 2, torch.device("cpu"), regions, draw_background, networks or {}
+        Surface(H, W), grid, method, 2, torch.device("cpu"), regions, draw_background, networks=networks or {}
     )
 
 

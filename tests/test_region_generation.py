@@ -15,7 +15,13 @@ from PIL import Image
 from modules import extra_networks, sd_samplers
 from modules.latent_diffusion import DiffusionWrapper, UNetModel
 from modules.sd_samplers_cfg_denoiser import CFGDenoiser
-from tile_utils.settings import RegionSettings, SettingsError, TiledDiffusionSettings, control_fields
+from tile_utils.settings import (
+    RegionSettings,
+    SettingsError,
+    TiledDiffusionSettings,
+    around_regions,
+    control_fields,
+)
 
 WHOLE = {"enable": True, "x": 0.0, "y": 0.0, "w": 1.0, "h": 1.0}
 ON = {"enabled": True, "enable_bbox_control": True, "tile_width": 16, "tile_height": 16, "overlap": 8}
@@ -306,7 +312,7 @@ def test_a_box_that_is_none_stops_the_generation(webui, field, value, sentence):
     script = p.scripts.script("Tiled Diffusion")
     args = list(p.script_args)
     names = [spec.name for spec in control_fields(RegionSettings)]
-    args[script.args_from + len(control_fields(TiledDiffusionSettings)) + names.index(field)] = value
+    args[script.args_from + len(around_regions(TiledDiffusionSettings)[0]) + names.index(field)] = value
     p.script_args = tuple(args)
     with pytest.raises(SettingsError, match=f"Tiled Diffusion, Region 1: {sentence}"):
         webui.process(p)

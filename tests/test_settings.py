@@ -17,7 +17,7 @@ from tile_utils.settings import (
 @given(diffusion)
 def test_arguments_round_trip(settings):
     args = s.to_args(settings, 8)
-    assert len(args) == 21 + 80
+    assert len(args) == 21 + 80 + 1
     padding = (RegionSettings(),) * (8 - len(settings.regions))
     expected = dataclasses.replace(settings, regions=settings.regions + padding)
     assert s.from_args(TiledDiffusionSettings, args) == expected
@@ -47,6 +47,7 @@ def test_the_public_order_of_the_arguments():
         "enable_bbox_control",
         "draw_background",
         "causal_layers",
+        "shift_tiles",  # after the regions in the argument list
     ]
     assert [spec.name for spec in control_fields(RegionSettings)] == (
         ["enable", "x", "y", "w", "h", "prompt", "neg_prompt", "blend_mode", "feather_ratio", "seed"]
@@ -94,7 +95,7 @@ def test_bad_settings_get_one_clear_sentence(values, sentence):
 
 def test_an_emptied_seed_is_none_of_its_own():
     drawn = TiledDiffusionSettings(enable_bbox_control=True, regions=(RegionSettings(enable=True),))
-    args = s.to_args(drawn, 1)
+    args = s.to_args(drawn, 1)[: 21 + 10]
     assert s.from_args(TiledDiffusionSettings, [*args[:-1], None]).regions[0].seed == -1
     with pytest.raises(SettingsError, match="'Seed' is -2; allowed is -1 to 9223372036854775807"):
         s.from_args(TiledDiffusionSettings, [*args[:-1], -2])

@@ -247,3 +247,39 @@ def test_a_change_of_x0_is_what_the_sampler_sees(webui, monkeypatch, sampler, pa
     assert steps == sorted(steps)
     assert len(seen) >= 3
     assert all((x - 0.25).abs().max() < 2e-3 for x in seen)
+
+
+SHIFTED = TILED | {"overlap": 4, "shift_tiles": True}
+
+
+@pytest.mark.parametrize(
+    ("sampler", "calls"),
+    [("Euler", 4), ("Heun", 7), ("DPM++ SDE", 7), ("DPM++ 2M", 4), ("DDIM", 3), ("UniPC", 4)],
+)
+def test_shifted_tiles_stay_for_a_step_and_move_for_the_next(webui, monkeypatch, sampler, calls):
+    from tile_methods.planner import Planner
+
+    seen, plan = [], Planner.plan
+
+    def noted(self, step):
+        seen.append((step, plan(self, step)))
+        return seen[-1][1]
+
+    monkeypatch.setattr(Planner, "plan", noted)
+    first = pixels(webui.draw(SHIFTED, sampler_name=sampler, steps=4))
+    _, *steps = seen  # the first plan is asked for when the pass begins
+    assert len(steps) == calls
+    plans = dict(steps)
+    assert sorted(plans) == list(range(3 if sampler == "DDIM" else 4))
+    assert all(plan is plans[number] for number, plan in steps)
+    windows = [[patch.window for batch in plan.batches for patch in batch.patches] for plan in plans.values()]
+    assert windows[0] != windows[1] != windows[2]
+    assert np.array_equal(first, pixels(webui.draw(SHIFTED, sampler_name=sampler, steps=4)))
+
+
+def test_the_grid_does_not_follow_seeds(webui, unet_inputs):
+    """A picture is the same alone and in a batch, as it is without shifting."""
+    both = pixels(webui.draw(SHIFTED, batch_size=2, steps=2))
+    second = pixels(webui.draw(SHIFTED, seed=8, steps=2))
+    assert np.abs(both[1].astype(int) - second[0]).max() <= 1
+    assert {shape[-2:] for shape in unet_inputs} == {(16, 16)}

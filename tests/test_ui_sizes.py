@@ -10,7 +10,8 @@ PLAN = {
         {"name": "Picture", "width": 1024, "height": 512, "steps": 20, "denoise": 1},
         {"name": "Hires pass", "width": 2048, "height": 1024, "steps": 10, "denoise": 0.5},
     ],
-    "sizes": {"tile_width": 96, "tile_height": 96, "overlap": 48, "tile_batch_size": 4, "method": "MultiDiffusion"},
+    "sizes": {"tile_width": 96, "tile_height": 96, "overlap": 48, "tile_batch_size": 4, "method": "MultiDiffusion",
+              "shift_tiles": False},
     "pictures": 1,
 }  # fmt: skip
 

@@ -150,7 +150,7 @@ class TiledGeneration(Generation):
             return
         down, across = layout.grid.down, layout.grid.across
         logger.info(
-            "%s: canvas %s (latent), %dx%d tiles of %dx%d, overlap %s, %d regions, %d batches a step, %s.",
+            "%s: canvas %s (latent), %dx%d tiles of %dx%d, overlap %s%s, %d regions, %d batches a step, %s.",
             name.capitalize(),
             size,
             across.count,
@@ -158,6 +158,7 @@ class TiledGeneration(Generation):
             across.tile,
             down.tile,
             "x".join(str(overlap) for overlap in dict.fromkeys((across.overlap, down.overlap))),
+            ", shifted every step" if layout.shift else "",
             len(layout.regions),
             drawn.batches,
             layout.method,
@@ -180,11 +181,11 @@ class TiledGeneration(Generation):
     def _hook(self, p: Any, drawn: Pass, pictures: int) -> None:
         bar = tqdm(desc="Tiled Diffusion", unit="batch", leave=False, disable=host.job.progress_hidden())
         progress = self._pass.enter_context(bar)
-        work = len(drawn.layout.grid) * drawn.layout.grid.tile_area * pictures
+        work = drawn.layout.tiles * drawn.layout.grid.tile_area * pictures
         tick = self._pass.enter_context(pace.measured(work))
 
         def call(model: Denoise, x: Tensor, sigma: Tensor, cond: Any, step: Step, asked: Asked) -> Tensor:
-            tick(host.job.sampling_step())
+            tick(step.number)
             after_batch = _advancing(progress, step, drawn.batches)
             return drawn.denoise(model, x, sigma, cond, step, asked, after_batch)
 
@@ -209,9 +210,9 @@ def _advancing(progress: tqdm[Any], step: Step, batches: int) -> Callable[[], No
     def after_batch() -> None:
         nonlocal done
         done += 1
-        progress.total = batches * step.total or None
+        progress.total = batches * step.calls or None
         # A step may come in several calls (cond and uncond apart): the bar follows the step, never back.
-        progress.update(max(0, step.number * batches + done - progress.n))
+        progress.update(max(0, step.call * batches + done - progress.n))
         host.job.stop_if_interrupted()
 
     return after_batch

@@ -56,9 +56,8 @@ class Pass:
             window = region_window(region.x, region.y, region.w, region.h, width, height, multiple)
             if window is not None:
                 self.windows[index] = window
-        drawn = {
-            index + 1: region for index, region in regions if index in self.windows
-        }  # 0: the main prompt
+        # 0 are the main prompt's words
+        drawn = {index + 1: region for index, region in regions if index in self.windows}
         self._words = RegionWords(p, drawn)
         self.networks = self._words.networks
         self.layout = Layout(
@@ -74,6 +73,8 @@ class Pass:
                 for number, region in drawn.items()
             ],
             settings.draw_background or not drawn,
+            settings.shift_tiles,
+            multiple,
             self._words.keys,
         )
         self._planner = Planner(self.layout)
@@ -114,4 +115,5 @@ class Pass:
             return ()
         self._words.encode_all()
         texts = [[self._words.texts(region.words, asked) for asked in levels] for region in layout.regions]
-        return layout.method, layout.grid, layout.draw_background, layout.regions, texts, layout.networks
+        canvas = (layout.method, layout.grid, layout.shift, layout.draw_background, layout.regions)
+        return *canvas, texts, layout.networks

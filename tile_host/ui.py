@@ -19,6 +19,7 @@ from tile_utils.infotext import from_page, limited, page_values, read_params, wa
 from tile_utils.settings import (
     TiledDiffusionSettings,
     TiledVAESettings,
+    around_regions,
     control_fields,
     control_of,
     recommended_tile_sizes,
@@ -43,7 +44,10 @@ class Panel:
         with InputAccordion(False, label=enabled.label, elem_id=enabled.elem_id.format(tab=tab)) as accordion:
             self._made["enabled"] = accordion
             regions = self._fill()
-            self._controls = [self._made[name] for name in self._specs] + regions
+            leading, trailing = (
+                [self._made[spec.name] for spec in part] for part in around_regions(self.settings)
+            )
+            self._controls = [*leading, *regions, *trailing]
             by_name = gr.Textbox(arguments.NOTHING_NAMED, label="Settings by name", visible=False)
             by_name.do_not_save_to_config = True
             self.components = [*self._controls, by_name]
@@ -146,6 +150,7 @@ class TiledDiffusionPanel(Panel):
         with gr.Row(variant="compact"):
             self._add("overlap")
             self._add("tile_batch_size")
+        self._add("shift_tiles")
         advice = SizeAdvice(self.tab)
         with gr.Row():
             advice.button(self._made)

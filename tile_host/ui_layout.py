@@ -7,15 +7,17 @@ from typing import Any
 import gradio as gr
 
 from tile_utils.infotext import page_values, read_infotext
-from tile_utils.settings import TiledDiffusionSettings, control_fields
+from tile_utils.settings import TiledDiffusionSettings, around_regions
 
 SWITCHES = ("enable_bbox_control", "draw_background")
 
 
 def restore_layout(tab: str, max_regions: int, components: list[Any]) -> None:
     """Let the text box that is made here set the regions of `components`, which are in argument order."""
-    names = [spec.name for spec in control_fields(TiledDiffusionSettings)]
-    places = [names.index(name) for name in SWITCHES] + list(range(len(names), len(components)))
+    leading, trailing = around_regions(TiledDiffusionSettings)
+    names = [spec.name for spec in leading]
+    regions = range(len(leading), len(components) - len(trailing))
+    places = [*(names.index(name) for name in SWITCHES), *regions]
     kept = gr.Textbox(visible=False, elem_id=f"MD-{tab}-layout")
 
     def restored(text: str) -> list[Any]:

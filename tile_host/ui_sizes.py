@@ -70,11 +70,12 @@ def _read(text: str) -> tuple[list[advice.Pass], advice.Sizes, int]:
         for sent in plan["passes"][:MOST_PASSES]
     ]
     sizes = {spec.name: plan["sizes"][spec.name] for spec in fields(advice.Sizes)}
+    shift = bool(sizes.pop("shift_tiles"))
     numbers = {name: _size(value) for name, value in sizes.items() if name not in ("method", "overlap")}
     overlap = int(sizes["overlap"])
     return (
         passes,
-        advice.Sizes(**numbers, overlap=overlap, method=str(sizes["method"])),
+        advice.Sizes(**numbers, overlap=overlap, method=str(sizes["method"]), shift_tiles=shift),
         int(plan["pictures"]),
     )
 

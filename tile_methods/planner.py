@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 
 import torch
 from torch import Tensor
 
 from tile_methods.patch import MAIN_NETWORKS, Batch, Layer, Patch, Plan, cover_of, total_of
-from tile_utils.grid import Grid, split_evenly
+from tile_utils.grid import Grid, phases, split_evenly
 from tile_utils.surface import Surface, Window, add, read
 from tile_utils.weights import WEIGHTINGS, feather_mask
 
@@ -39,6 +40,9 @@ class Layout:
         batch_size: patches denoised together at most.
         device: where the canvas lives.
         draw_background: draw tiles under background regions too; otherwise only where no region is.
+        shift: let the grid lie elsewhere at every step; then it needs hardly any overlap (Frolov et al., SpotDiffusion,
+            arXiv 2407.15507).
+        multiple: of which positions on the canvas are, in latent pixels.
         networks: of words that use others than the main prompt.
     """
 
@@ -49,7 +53,14 @@ class Layout:
     device: torch.device
     regions: Sequence[Region] = ()
     draw_background: bool = True
+    shift: bool = False
+    multiple: int = 1
     networks: Mapping[int, Hashable] = field(default_factory=dict)
+
+    @property
+    def tiles(self) -> int:
+        """Tiles of a step, if all of them are drawn."""
+        return self.grid.shifted if self.shift else len(self.grid)
 
     @property
     def whole(self) -> bool:
@@ -62,30 +73,44 @@ class Planner:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
+        self._last: tuple[int, Plan] | None = None
 
     def plan(self, step: int) -> Plan:
         """How this step is denoised: for the same step the same, and one object while nothing changes."""
-        return self._still
+        key = step if self.layout.shift else 0
+        if self._last is None or self._last[0] != key:
+            self._last = key, self._plan(key)
+        return self._last[1]
 
-    @cached_property
-    def _still(self) -> Plan:
+    def _plan(self, step: int) -> Plan:
         surface, device = self.layout.surface, self.layout.device
-        regions = [self._region_patch(region) for region in self.layout.regions]
-        foreground = [patch for patch in regions if patch.layer == FOREGROUND]
-        cover = cover_of(foreground, surface, device)
-        seen = cover < 1  # what opaque foreground hides is not computed
-        background = [
-            patch
-            for patch in regions
-            if patch.layer == BACKGROUND and read(seen, patch.window, surface).any()
-        ]
-        tiles = list(
-            self._tile_patches(seen if self.layout.draw_background else seen & ~self._under(background))
-        )
+        background, foreground, cover = self._regions
+        tiles = list(self._shifted_tiles(step) if self.layout.shift else self._still_tiles())
         layers = [Layer(total_of([*tiles, *background], surface, device))]
         if foreground:
             layers.append(Layer(total_of(foreground, surface, device), cover))
         return Plan(surface, list(self._batches([*tiles, *background, *foreground])), layers)
+
+    @cached_property
+    def _regions(self) -> tuple[list[Patch], list[Patch], Tensor]:
+        """(what is seen of the background regions, the foreground regions, how much these cover [H, W])"""
+        regions = [self._region_patch(region) for region in self.layout.regions]
+        foreground = [patch for patch in regions if patch.layer == FOREGROUND]
+        cover = cover_of(foreground, self.layout.surface, self.layout.device)
+        background = [
+            patch
+            for patch in regions
+            if patch.layer == BACKGROUND and read(cover < 1, patch.window, self.layout.surface).any()
+        ]
+        return background, foreground, cover
+
+    @cached_property
+    def _needed(self) -> Tensor | None:
+        """Where tiles are drawn, [H, W] bool; None: everywhere. What opaque foreground hides is not computed."""
+        background, _, cover = self._regions
+        seen = cover < 1
+        needed = seen if self.layout.draw_background else seen & ~self._under(background)
+        return None if needed.all() else needed
 
     def _region_patch(self, region: Region) -> Patch:
         window, place = region.window, ("region", region.words)
@@ -102,17 +127,36 @@ class Planner:
             add(count, 1, patch.window, self.layout.surface)
         return count > 0
 
-    def _tile_patches(self, needed: Tensor) -> Iterator[Patch]:
-        """The tiles that have a pixel which is `needed` [H, W]; they count in these alone."""
+    @cached_property
+    def _weights(self) -> Tensor:
+        """Of a whole tile, [h, w]."""
         grid = self.layout.grid
-        weights = WEIGHTINGS[self.layout.method](grid.across.tile, grid.down.tile, self.layout.device)
-        everywhere = bool(needed.all())
-        for number, window in enumerate(grid.windows):
-            place = ("tile", number)
-            if everywhere:
-                yield Patch(window, weights, place)
-            elif (part := read(needed, window, self.layout.surface)).any():
-                yield Patch(window, weights * part, place)
+        return WEIGHTINGS[self.layout.method](grid.across.tile, grid.down.tile, self.layout.device)
+
+    def _still_tiles(self) -> Iterator[Patch]:
+        for number, window in enumerate(self.layout.grid.windows):
+            yield from self._tile(number, window, self._weights)
+
+    def _shifted_tiles(self, step: int) -> Iterator[Patch]:
+        grid = self.layout.grid
+        down, across = (
+            axis.shifted(phase, self.layout.multiple)
+            for axis, phase in zip((grid.down, grid.across), phases(step))
+        )
+        for number, (y, x) in enumerate(product(down, across)):
+            window, weights = Window(y.start, x.start, grid.down.tile, grid.across.tile), self._weights
+            if (y.last - y.first, x.last - x.first) != (window.h, window.w):
+                weights = torch.zeros_like(weights)
+                counted = (slice(y.first, y.last), slice(x.first, x.last))
+                weights[counted] = self._weights[counted]
+            yield from self._tile(number, window, weights)
+
+    def _tile(self, number: int, window: Window, weights: Tensor) -> Iterator[Patch]:
+        """The patch of a tile, if any pixel of it is needed; it counts in these alone."""
+        if self._needed is not None:
+            weights = weights * read(self._needed, window, self.layout.surface)
+        if self._needed is None or weights.any():
+            yield Patch(window, weights, ("tile", number))
 
     def _batches(self, patches: Sequence[Patch]) -> Iterator[Batch]:
         """Patches of one size and the same networks together."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 
 from tile_utils.grid import MIN_STRIDE, Grid, batch_count, make_grid
@@ -33,6 +33,7 @@ class Sizes:
     overlap: int
     tile_batch_size: int
     method: str
+    shift_tiles: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,26 +50,37 @@ class Pass:
         width, height = (max(1, side // OPT_F) for side in (self.width, self.height))
         return make_grid(width, height, sizes.tile_width, sizes.tile_height, sizes.overlap)
 
+    def tiles(self, sizes: Sizes) -> int:
+        """How many are denoised in a step."""
+        grid = self.grid(sizes)
+        return grid.shifted if sizes.shift_tiles else len(grid)
+
 
 def work(drawn: Pass, sizes: Sizes) -> int:
     """Latent pixels that the UNet sees in one pass of one picture, over all tiles and steps."""
-    grid = drawn.grid(sizes)
-    return len(grid) * grid.tile_area * drawn.steps
+    return drawn.tiles(sizes) * drawn.grid(sizes).tile_area * drawn.steps
 
 
 def describe(drawn: Pass, sizes: Sizes, pictures: int = 1, pace: float | None = None) -> str:
     """One line: grid, batches, work, and the time if `pace` is known (seconds per latent pixel and step)."""
     grid = drawn.grid(sizes)
-    count = len(grid)
+    count = drawn.tiles(sizes)
     place = f"{drawn.name}, {drawn.width}×{drawn.height} pixels"
     if count == 1:
         return f"{place}: one tile covers it, so nothing is tiled."
     batches = batch_count(count, sizes.tile_batch_size)
+    more = sizes.shift_tiles
+    across, down = (axis.count + (more and axis.count > 1) for axis in (grid.across, grid.down))
     line = (
-        f"{place}: {grid.across.count}×{grid.down.count} tiles of "
-        f"{grid.across.tile * OPT_F}×{grid.down.tile * OPT_F}, "
+        f"{place}: {across}×{down} tiles of {grid.across.tile * OPT_F}×{grid.down.tile * OPT_F}"
+        f"{', elsewhere at every step' if more else ''}, "
         f"{batches} {'batch' if batches == 1 else 'batches'} a step, {count} times the work of one tile"
     )
+    still = work(
+        drawn, replace(sizes, overlap=min(sizes.tile_width, sizes.tile_height) // 2, shift_tiles=False)
+    )
+    if more and still > work(drawn, sizes):
+        line += f", {still / work(drawn, sizes):.1f} times less than with half a tile of overlap"
     if pace is None:
         return f"{line}."
     return f"{line}; about {_duration(work(drawn, sizes) * pictures * pace)} at the last picture's speed."
@@ -95,7 +107,12 @@ def warnings(drawn: Pass, sizes: Sizes, native: int | None = None) -> Iterator[s
     if sizes.overlap > min(axis.tile for axis in tiled) - MIN_STRIDE:
         used = " and ".join(str(overlap) for overlap in dict.fromkeys(axis.overlap for axis in tiled))
         yield f"Overlap {sizes.overlap} leaves no step from tile to tile; {used} is used."
-    elif sizes.method == MULTI and sizes.overlap * 2 < side and drawn.denoise > LOW_DENOISE:
+    elif (
+        sizes.method == MULTI
+        and not sizes.shift_tiles
+        and sizes.overlap * 2 < side
+        and drawn.denoise > LOW_DENOISE
+    ):
         yield f"MultiDiffusion with less than half a tile of overlap ({side // 2}) shows seams."
     elif axis.overlap * 4 > side * 3 or (sizes.method != MULTI and axis.overlap * 2 > side):
         yield f"Overlap above {side * (3 if sizes.method == MULTI else 2) // 4} costs time and gains nothing."

@@ -15,6 +15,7 @@ from tile_utils.settings import (
     SettingsError,
     TiledDiffusionSettings,
     TiledVAESettings,
+    around_regions,
     checked,
     control_fields,
     control_of,
@@ -49,23 +50,34 @@ def from_args(
     Raises:
         SettingsError: a value has a wrong type or is out of range, a name is unknown, or there are too many.
     """
-    title, specs = title_of(cls), control_fields(cls)
+    title = title_of(cls)
     objects = [arg for arg in args if isinstance(arg, Mapping)]
     if len(objects) > 1:
         raise SettingsError(f"{title}: {len(objects)} objects were sent; allowed is one, with all settings.")
     named = objects[0] if objects else {}
-    placed = {spec.name: arg for spec, arg in zip(specs, args) if tab is None or tab in control_of(spec).tabs}
-    values = {**(start or {}), **_placed(cls, placed, title)}
+    placed, of_regions, rest = _in_places(cls, args, max_regions)
+    tabs = {spec.name: control_of(spec).tabs for spec in control_fields(cls)}
+    shown = {name: arg for name, arg in placed.items() if tab is None or tab in tabs[name]}
+    values = {**(start or {}), **_placed(cls, shown, title)}
     if args and isinstance(args[0], Mapping):
         values["enabled"] = True
-    end = len(specs)
     if cls is TiledDiffusionSettings:
-        end += len(control_fields(RegionSettings)) * max_regions
         are_drawn = bool(named.get("enable_bbox_control", values.get("enable_bbox_control")))
-        values["regions"] = _placed_regions(args[len(specs) : end], title, are_drawn)
-    if any(arg for arg in args[end:] if not isinstance(arg, Mapping)):
-        raise SettingsError(f"{title}: {len(args)} arguments were sent; there are {end}.")
+        values["regions"] = _placed_regions(of_regions, title, are_drawn)
+    if any(arg for arg in rest if not isinstance(arg, Mapping)):
+        raise SettingsError(f"{title}: {len(args)} arguments were sent; there are {len(args) - len(rest)}.")
     return from_dict(cls, named, values, max_regions=max_regions)
+
+
+def _in_places(
+    cls: type, args: Sequence[Any], max_regions: int
+) -> tuple[dict[str, Any], Sequence[Any], Sequence[Any]]:
+    """(what stands in each control's place, by name; the regions' values; what is left over)"""
+    leading, trailing = around_regions(cls)
+    begin = len(leading)
+    end = begin + (len(control_fields(RegionSettings)) * max_regions if cls is TiledDiffusionSettings else 0)
+    names = [spec.name for spec in (*leading, *trailing)]
+    return dict(zip(names, (*args[:begin], *args[end:]))), args[begin:end], args[end + len(trailing) :]
 
 
 def _placed(cls: type, placed: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -104,14 +116,13 @@ def to_args(settings: Any, max_regions: int = 0) -> list[Any]:
     Raises:
         SettingsError: there are more regions than that.
     """
-    args = list(_whole(settings).values())
-    if not isinstance(settings, TiledDiffusionSettings):
-        return args
-    regions = settings.regions
+    regions = getattr(settings, "regions", ())
     _check_count(title_of(type(settings)), regions, max_regions)
-    for region in (*regions, *[RegionSettings()] * (max_regions - len(regions))):
-        args += _whole(region).values()
-    return args
+    padded = (*regions, *[RegionSettings()] * (max_regions - len(regions)))
+    leading, trailing = (
+        [getattr(settings, spec.name) for spec in part] for part in around_regions(type(settings))
+    )
+    return [*leading, *(value for region in padded for value in _whole(region).values()), *trailing]
 
 
 def from_dict(

@@ -5,13 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from math import ceil
+from math import ceil, floor, prod
 from typing import TypeVar
 
 from tile_utils.surface import Window
 
 MIN_STRIDE = 4
 """Smallest step from one tile to the next, in latent pixels; bounds the number of tiles."""
+GOLDEN, SILVER = (5**0.5 - 1) / 2, 2**0.5 - 1
+"""Multiples of these, modulo 1, are spread most evenly, however many there are: no fraction comes near them."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """A tile along one axis: its first pixel, and which of its own pixels count, `first` … `last` without the end."""
+
+    start: int
+    first: int
+    last: int
 
 
 @dataclass(frozen=True)
@@ -32,6 +43,26 @@ class Axis:
     def start(self, index: int) -> int:
         """First pixel of tile `index`."""
         return index * (self.length - self.tile) // max(1, self.count - 1)
+
+    def shifted(self, phase: float, multiple: int = 1) -> list[Span]:
+        """The same tiles begun `phase` (0 … 1) of a step from one to the next later, and one more before them.
+
+        Those that would leave the canvas are moved inside, but count only where they would have lain: so that their
+        borders move like all others. What is covered by one tile stays as it is.
+
+        Args:
+            multiple: of which positions are, in latent pixels.
+        """
+        room = self.length - self.tile
+        if not room:
+            return [Span(0, 0, self.tile)]
+        stride = room / (self.count - 1)
+        spans = []
+        for i in range(-1, self.count):
+            wanted = floor((i + phase) * stride / multiple) * multiple
+            start = min(max(wanted, 0), room)
+            spans.append(Span(start, max(wanted - start, 0), min(self.tile + wanted - start, self.tile)))
+        return spans
 
 
 def make_axis(length: int, tile: int, overlap: int) -> Axis:
@@ -57,6 +88,11 @@ class Grid:
         return self.down.count * self.across.count
 
     @property
+    def shifted(self) -> int:
+        """How many tiles there are when they shift: one more along each side that has several."""
+        return prod(axis.count + (axis.count > 1) for axis in (self.down, self.across))
+
+    @property
     def windows(self) -> Iterator[Window]:
         """Every tile, line by line."""
         for row, column in product(range(self.down.count), range(self.across.count)):
@@ -75,6 +111,11 @@ def make_grid(width: int, height: int, tile_w: int, tile_h: int, overlap: int) -
         ValueError: a size is not positive.
     """
     return Grid(make_axis(height, tile_h, overlap), make_axis(width, tile_w, overlap))
+
+
+def phases(step: int) -> tuple[float, float]:
+    """How far the grid of a step is shifted, down and across: steps that follow each other lie far apart."""
+    return (0.5 + step * GOLDEN) % 1, (0.5 + step * SILVER) % 1
 
 
 def region_window(

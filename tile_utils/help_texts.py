@@ -42,6 +42,10 @@ HELP: dict[type, dict[str, str]] = {
         "enable_bbox_control": "Draws the regions below, each with its own prompt.",
         "draw_background": "Draws the main prompt everywhere, under the regions; off: only where no region is.",
         "causal_layers": "Reserved; does nothing.",
+        "shift_tiles": (
+            "Lays the tiles elsewhere at every step, so that each step heals the borders of the one before: an overlap "
+            "of an eighth of a tile is enough, and large pictures take less than half the work."
+        ),
     },
     RegionSettings: {
         "enable": "Draws this region; regions that are off are kept, but do nothing.",

@@ -19,6 +19,7 @@ from tile_utils.settings import (
     RegionSettings,
     SettingsError,
     TiledDiffusionSettings,
+    around_regions,
     checked,
     control_fields,
     control_of,
@@ -252,13 +253,14 @@ def page_values(cls: type, reading: Reading, tab: str, max_regions: int = 0) -> 
             return default_for(spec, tab)
         return values.get(spec.name, spec.default if known else None)
 
-    page = [value(spec, found, reading.whole) for spec in control_fields(cls)]
+    leading, trailing = around_regions(cls)
+    page = [value(spec, found, reading.whole) for spec in leading]
     regions = found.get("regions", [])
     for index in range(max_regions):
         region = regions[index] if index < len(regions) else {}
         known = reading.whole or "regions" in found
         page += [value(spec, region, known) for spec in control_fields(RegionSettings)]
-    return page
+    return page + [value(spec, found, reading.whole) for spec in trailing]
 
 
 def limited(cls: type, reading: Reading, name: str, choices: Sequence[str]) -> Reading:

@@ -1,13 +1,14 @@
 """The settings of both scripts, once: the controls, the argument list, infotext, JSON and checks come from here.
 
 A field's metadata holds its `Control`. The order of the fields is the order of the positional arguments, which API
-clients rely on: new controls go after the regions.
+clients rely on: new controls go after the regions, where their place depends on how many of these the page has.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
+from itertools import takewhile
 from typing import Any
 
 TABS = ("t2i", "i2i")
@@ -113,6 +114,9 @@ class TiledDiffusionSettings:
     draw_background: bool = _control(False, "Draw full canvas background", "MD-{tab}-draw-background")
     causal_layers: bool = _control(False, "Causalize layers", "MD-{tab}-causal-layers")
     regions: tuple[RegionSettings, ...] = ()
+    shift_tiles: bool = _control(
+        False, "Shift tiles every step", "MD-{tab}-shift-tiles", null_means_default=True
+    )
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,12 @@ def recommended_tile_sizes(memory: int | None) -> dict[str, int]:
 def control_fields(cls: type) -> list[Field[Any]]:
     """The fields of `cls` that are single controls, in argument order (regions are not)."""
     return [spec for spec in fields(cls) if "control" in spec.metadata]
+
+
+def around_regions(cls: type) -> tuple[list[Field[Any]], list[Field[Any]]]:
+    """Of these, those that stand before the regions, and those after them."""
+    leading = list(takewhile(lambda spec: "control" in spec.metadata, fields(cls)))
+    return leading, control_fields(cls)[len(leading) :]
 
 
 def default_for(spec: Field[Any], tab: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import Field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from tile_utils.settings import (
     RegionSettings,
     TiledDiffusionSettings,
     TiledVAESettings,
+    around_regions,
     control_fields,
     control_of,
     default_for,
@@ -78,28 +79,36 @@ def _allowed(spec: Field[Any]) -> str:
     return f"{control.minimum:g} to {top}" + (f", step {control.step:g}" if control.step != 1 else "")
 
 
-def _rows(cls: type, first: int, plus: str = "") -> Iterator[str]:
-    for place, spec in enumerate(control_fields(cls), first):
+def _rows(cls: type, specs: Sequence[Field[Any]], first: int | None = 0, plus: str = "") -> Iterator[str]:
+    """`first`: the place of the first; None where the places depend on the page."""
+    for number, spec in enumerate(specs):
+        place = "" if first is None else f"{plus}{first + number}"
         control = control_of(spec)
         only = f" ({TAB_NAMES[control.tabs[0]]})" if len(control.tabs) == 1 else ""
         label = control.label.replace("{i}", "*i*")
         yield (
-            f"| {plus}{place} | {label}{only} | {_allowed(spec)} | {_default(spec)} | `{spec.name}` | "
+            f"| {place} | {label}{only} | {_allowed(spec)} | {_default(spec)} | `{spec.name}` | "
             f"`{control.elem_id}` | {HELP[cls][spec.name]} |"
         )
 
 
 def reference() -> str:
     """The text of docs/controls.md."""
-    count, own = len(control_fields(TiledDiffusionSettings)), len(control_fields(RegionSettings))
+    leading, trailing = around_regions(TiledDiffusionSettings)
+    regions = control_fields(RegionSettings)
+    count, own = len(leading), len(regions)
     parts = [
-        (f"{INTRODUCTION}\n## Tiled Diffusion", _rows(TiledDiffusionSettings, 0)),
+        (f"{INTRODUCTION}\n## Tiled Diffusion", _rows(TiledDiffusionSettings, leading)),
         (
             f"## Each region\n\nRegion *i* (from 1) begins at argument {count} + {own}·(*i* − 1); *#* counts on. "
             "By name, regions are a list of objects, `regions`.",
-            _rows(RegionSettings, 0, "+"),
+            _rows(RegionSettings, regions, 0, "+"),
         ),
-        ("## Tiled VAE", _rows(TiledVAESettings, 0)),
+        (
+            "## After the regions\n\nTheir places depend on how many regions the page has: clients send them by name.",
+            _rows(TiledDiffusionSettings, trailing, None),
+        ),
+        ("## Tiled VAE", _rows(TiledVAESettings, control_fields(TiledVAESettings))),
     ]
     return "\n".join(f"{title}\n\n{HEADING}" + "\n".join(rows) + "\n" for title, rows in parts)
 

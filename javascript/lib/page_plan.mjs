@@ -40,7 +40,10 @@ function passes(tab) {
 }
 
 function plan(tab) {
-    const sizes = { method: page.find(`#MD-${tab}-method input`)?.value };
+    const sizes = {
+        method: page.find(`#MD-${tab}-method input`)?.value,
+        shift_tiles: Boolean(page.find(`#MD-${tab}-shift-tiles input`)?.checked),
+    };
     for (const [name, id] of Object.entries(SIZES)) sizes[name] = page.number(`MD-${tab}-${id}`);
     const count = (what) => page.number(`${HOST_TAB[tab]}_batch_${what}`) || 1;
     return JSON.stringify({ passes: passes(tab), sizes, pictures: count('count') * count('size') });

@@ -61,10 +61,12 @@ class Sampling:
 
     def hooked(self, p: Any, call: DenoiserCall) -> AbstractContextManager[None]:
         denoiser, cursor = p.sampler.model_wrap_cfg, RowCursor()
+        order = p.sampler.config.total_steps(1)  # calls of a step
 
         def model_call(model: Denoise, x: Tensor, sigma: Tensor, cond: Any) -> Tensor:
             asked = cursor.next(denoiser.step, _rows_of_a_step(denoiser), len(x), _told(cond))
-            return call(model, x, sigma, cond, Step(denoiser.step, denoiser.total_steps or 0), asked)
+            step = Step(denoiser.step // order, denoiser.step, denoiser.total_steps or 0)
+            return call(model, x, sigma, cond, step, asked)
 
         return hooked_model(denoiser, model_call)
 

@@ -23,10 +23,17 @@ Mentions = Mapping[str, list[Any]]
 
 @dataclass(frozen=True)
 class Step:
-    """Where a sampling pass is: step `number` from 0, of `total` (0: not known)."""
+    """Where a sampling pass is.
+
+    Args:
+        number: of the sampler's step, from 0; samplers of second order call the model twice in it.
+        call: of the model's call, from 0.
+        calls: there will be; 0 if that is not known.
+    """
 
     number: int
-    total: int
+    call: int
+    calls: int
 
 
 class Facts(Protocol):
@@ -84,9 +91,6 @@ class Job(Protocol):
 
     def tell(self, p: Any, sentence: str) -> None:
         """Put a sentence into the log and below the picture, once a generation."""
-
-    def sampling_step(self) -> int:
-        """The sampler's current step, from 0; some samplers call the model more than once in it."""
 
     def progress_hidden(self) -> bool:
         """Has the user asked for no progress bars in the console?"""

@@ -62,10 +62,6 @@ def tell(p: Any, sentence: str) -> None:
         p.comment(sentence)
 
 
-def sampling_step() -> int:
-    return int(shared.state.sampling_step)
-
-
 def progress_hidden() -> bool:
     return bool(shared.cmd_opts.disable_console_progressbars)
 
