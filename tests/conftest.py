@@ -4,11 +4,11 @@ from contextlib import closing
 from types import SimpleNamespace
 
 import pytest
-import torch
 from hypothesis import settings
 
 from miniwebui import webui as miniwebui_webui
 from tests.upscaler_network import save_upscaler
+from tools.random_checkpoint import write_random_checkpoint
 
 settings.register_profile("unhurried", deadline=None)  # the machine may be busy; nothing here tests speed
 settings.load_profile("unhurried")
@@ -17,18 +17,8 @@ settings.load_profile("unhurried")
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory):
     """A checkpoint with random weights: the networks are real, the pictures are noise."""
-    from miniwebui.checkpoint_layout import Components
-    from modules.sd_hijack import text_model_of
-    from painted_world.autoencoder import make_vae
-    from painted_world.checkpoint_file import save_checkpoint
-    from painted_world.denoiser import make_text_encoder, make_unet
-
-    torch.manual_seed(0)
     path = tmp_path_factory.mktemp("checkpoint") / "random.safetensors"
-    text_encoder = make_text_encoder()
-    # The host's emphasis divides by the mean of what the encoder says, which without this bias is 0.
-    torch.nn.init.normal_(text_model_of(text_encoder).final_layer_norm.bias)
-    save_checkpoint(path, Components(make_unet(), make_vae(), text_encoder), {})
+    write_random_checkpoint(path)
     return path
 
 

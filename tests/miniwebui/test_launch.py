@@ -112,7 +112,7 @@ def test_flags_that_errors_advise_and_extensions_of_the_data_folder(data):
     assert flags == {"no_half": True, "use_cpu": ["sd"], "port": None, "more": "7"}
 
 
-@pytest.mark.parametrize(("which", "left"), [("extra", ["Lora"]), ("all", [])])
+@pytest.mark.parametrize(("which", "left"), [("extra", ["ControlNet", "Lora"]), ("all", [])])
 def test_all_extensions_may_be_switched_off(data, which, left):
     (data / "config.json").write_text(json.dumps({"disable_all_extensions": which}))
     names, _ = json.loads(read_command_line("page", "--data-dir", str(data)).stdout)
