@@ -39,6 +39,7 @@ def test_clients_at_once_get_pictures_and_the_next_is_as_before(server):
         (500, {"error": "ValueError", "errors": "'Width' is 7; allowed is 8 to 16384."}, False),
         (500, {"error": "TypeError", "errors": "'NoneType' object is not iterable"}, True),
         (500, {"error": "ValueError", "errors": ""}, True),
+        (500, {"error": "ValueError", "errors": "could not convert string to float: 'x'"}, True),
         (500, {"error": "KeyErrorLike", "errors": "'x'"}, True),
     ],
 )

@@ -38,6 +38,9 @@ PROGRAMMING_ERRORS = (
     "TypeError", "UnboundLocalError", "UnicodeEncodeError", "ZeroDivisionError",
 )  # fmt: skip
 """What no user can mean: an answer that names one of these is no sentence."""
+OF_PYTHON = ("could not convert", "object is not", "not supported between", "NoneType", "out of range", "unhashable",
+             "must be real", "invalid literal", "unexpected keyword", "has no attribute", "Traceback")  # fmt: skip
+"""Words of Python's own, which tell no user which control is meant."""
 WAIT_SECONDS = 120
 CHECK_EVERY = 100
 GROWTH = 300 * 2**20
@@ -91,6 +94,8 @@ def fault(status: int, text: str) -> str:
         return f"{status} {answer['error']}: {answer.get('errors')}"
     words = answer.get("detail") or answer.get("errors") or ""
     told = words if isinstance(words, str) else json.dumps(words)
+    if any(phrase in told for phrase in OF_PYTHON):
+        return f"{status} {answer.get('error')}: {told[:200]}"
     return "" if " " in told.strip() else f"{status} without a sentence: {text[:200]}"
 
 

@@ -28,20 +28,43 @@ NUMBERS = st.one_of(
     st.floats(),
     st.integers(-(2**70), 0),
 )
+GOOD_TEXTS = st.sampled_from(
+    [
+        "",
+        "sea",
+        "a AND b :1.5",
+        "[sea:night:0.5]",
+        "[a|b",
+        "BREAK",
+        "(a:1.2)",
+        "<lora:none:1>",
+        "sea, day # note",
+    ]
+)
 TEXTS = st.one_of(
+    GOOD_TEXTS,
+    GOOD_TEXTS,
+    GOOD_TEXTS,
     st.text(max_size=20),
-    st.sampled_from(
-        ["", "sea", "\ud800", "[sea:night:1e400]", "a AND b :1.5", "(sea:1.2.3)", "<lora:snow:nan>"]
-    ),
-    st.sampled_from(
-        ["[" * 500, "(a" * 200, "a" * 5000, "[a|b", "BREAK", "\x00", "<lora:none:1>", "sea, day # note"]
-    ),
+    st.sampled_from(["\ud800", "[sea:night:1e400]", "(sea:1.2.3)", "<lora:snow:nan>", "\x00"]),
+    st.sampled_from(["[" * 500, "(a" * 200, "a" * 5000]),
 )
 SCALARS = st.one_of(NUMBERS, TEXTS, st.booleans())
 ANYTHING = st.recursive(
     SCALARS,
     lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(TEXTS, inner, max_size=3)),
     max_leaves=6,
+)
+
+
+ENTRIES = [
+    "Steps: 1e999", "Steps: 1", "Sampler: Euler", "Sampler: none such", "CFG scale: nan", "Seed: 5", "Seed: -1e30",
+    "Size: 64x64", "Size: 99999999x8", "Clip skip: 2", "Clip skip: many", "Denoising strength: 0.5", "RNG: CPU",
+    "Variation seed: x", "Hires upscale: 2", "Hires upscaler: none such", 'Tiled Diffusion: "{\\"method\\": 5}"',
+    "Schedule type: Karras", "Mask blur: -1", "Eta: inf", "Model hash: 0", "Batch size: 2", "ENSD: 1e400", "Tiling: x",
+]  # fmt: skip
+INFOTEXTS = st.one_of(
+    TEXTS, st.lists(st.sampled_from(ENTRIES), max_size=9).map(lambda found: "sea\n" + ", ".join(found))
 )
 
 
@@ -61,22 +84,22 @@ BAD_PICTURES = [
     "data:image/svg+xml;utf8,<svg/>",
     "http://127.0.0.1/a.png",
 ]
-PICTURES = st.sampled_from(GOOD_PICTURES + BAD_PICTURES)
+PICTURES = st.sampled_from(3 * GOOD_PICTURES + BAD_PICTURES)
 SIDES = st.sampled_from([8, 9, 64, 72, 128])
 PLAIN = {
     "prompt": TEXTS, "negative_prompt": TEXTS, "width": SIDES, "height": SIDES, "steps": st.integers(1, 2),
     "seed": st.integers(-1, 9), "cfg_scale": st.floats(0, 30), "batch_size": st.integers(1, 2),
     "n_iter": st.integers(1, 2), "denoising_strength": st.floats(0, 1), "styles": st.lists(TEXTS, max_size=2),
-    "sampler_name": st.sampled_from(["Euler", "Euler a", "DDIM", "UniPC", "DPM++ 2M", "none such", "LCM"]),
-    "scheduler": st.sampled_from(["Automatic", "Karras", "Beta", "none such"]),
+    "sampler_name": st.sampled_from(["Euler", "Euler a", "DDIM", "UniPC", "DPM++ 2M", "Heun", "LCM"]),
+    "scheduler": st.sampled_from(["Automatic", "Karras", "Beta", "SGM Uniform"]),
     "subseed": st.integers(-1, 9), "subseed_strength": st.floats(0, 1), "eta": st.floats(0, 2),
     "seed_resize_from_w": SIDES, "seed_resize_from_h": SIDES, "tiling": st.booleans(),
-    "send_images": st.booleans(), "infotext": TEXTS, "sampler_index": st.sampled_from(["Euler", "Heun"]),
+    "send_images": st.booleans(), "infotext": INFOTEXTS, "sampler_index": st.sampled_from(["Euler", "Heun"]),
     "refiner_checkpoint": TEXTS, "refiner_switch_at": st.floats(0, 1), "s_churn": st.floats(0, 9),
-    "script_name": st.sampled_from([None, "", "X/Y/Z plot", "Tiled Diffusion", "none such"]),
+    "script_name": st.sampled_from([None, None, None, "", "", "X/Y/Z plot", "none such"]),
     "script_args": st.lists(SCALARS, max_size=6),
     "override_settings_restore_afterwards": st.just(True), "do_not_save_samples": st.booleans(),
-    "disable_extra_networks": st.booleans(), "restore_faces": st.booleans(), "comments": ANYTHING,
+    "disable_extra_networks": st.booleans(), "restore_faces": st.booleans(),
 }  # fmt: skip
 HIRES = {
     "enable_hr": st.booleans(), "hr_scale": st.sampled_from([0.5, 1, 1.5, 2]),
@@ -121,7 +144,7 @@ def _by_name(settings: Any) -> Any:
 
 REGIONS = st.lists(_settings(RegionSettings), max_size=3)
 SCRIPTS = st.dictionaries(
-    st.sampled_from(["Tiled Diffusion", "tiled vae", "Tiled VAE", "Seed", "X/Y/Z plot", "none such"]),
+    st.sampled_from(["Tiled Diffusion", "Tiled Diffusion", "tiled vae", "Tiled VAE", "Seed", "none such"]),
     st.one_of(
         ANYTHING,
         st.fixed_dictionaries({"args": st.lists(SCALARS, max_size=8)}),
@@ -136,7 +159,8 @@ SCRIPTS = st.dictionaries(
 def bodies(tab: str, options: list[str]) -> Any:
     """Of `txt2img` or `img2img`; `options`: the names of the options that may be overridden for the picture."""
     fields = PLAIN | (INIT if tab == "img2img" else HIRES) | {"alwayson_scripts": SCRIPTS}
-    fields["override_settings"] = st.dictionaries(st.sampled_from(options), ANYTHING, max_size=2)
+    overridden = st.dictionaries(st.sampled_from(options), ANYTHING, max_size=2)
+    fields["override_settings"] = st.one_of(st.just({}), st.just({"CLIP_stop_at_last_layers": 2}), overridden)
     sure = {name: fields[name] for name in ("width", "height", "steps", "n_iter", "batch_size")}
     if tab == "img2img":
         sure["init_images"] = st.one_of(

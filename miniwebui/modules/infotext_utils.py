@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import os
 import sys
@@ -278,9 +279,10 @@ def get_override_settings(params: dict[str, Any], *, skip_fields: Any = None) ->
             continue
         if setting == "sd_model_checkpoint" and shared.opts.disable_weights_auto_swap:
             continue
-        value = shared.opts.cast_value(setting, params[label])
-        if value != getattr(shared.opts, setting, None):
-            found.append((label, setting, value))
+        with contextlib.suppress(ValueError, TypeError):  # what does not fit changes nothing
+            value = shared.opts.cast_value(setting, params[label])
+            if value != getattr(shared.opts, setting, None):
+                found.append((label, setting, value))
     return found
 
 
@@ -308,7 +310,7 @@ def _pasted(output: Any, key: str | Callable, params: dict[str, Any]) -> Any:
         if kind is bool and value == "False":
             return gr.update(value=False)
         return gr.update(value=float(value) if kind is int else kind(value))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return gr.update()
 
 

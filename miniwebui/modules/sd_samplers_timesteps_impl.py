@@ -112,12 +112,13 @@ def plms(model, x, timesteps, extra_args=None, callback=None, disable=None):
 @torch.no_grad()
 def unipc(model, x, timesteps, extra_args=None, callback=None, disable=None, is_img2img=False):
     """UniPC (Zhao et al., arXiv 2302.04867) with the variant, order and spacing of the settings."""
+    enters_late = is_img2img and len(timesteps) > 0
     return sample_unipc(
         lambda x_t, t: model(x_t, t, **(extra_args or {})),
         x,
         alphas_cumprod=model.inner_model.inner_model.alphas_cumprod,
         steps=len(timesteps),
-        t_start=(timesteps[-1].item() + 1) / 1000 if is_img2img else 1.0,
+        t_start=(timesteps[-1].item() + 1) / 1000 if enters_late else 1.0,
         order=shared.opts.uni_pc_order,
         variant=shared.opts.uni_pc_variant,
         skip_type=shared.opts.uni_pc_skip_type,

@@ -113,15 +113,25 @@ axis_options = [
 ]
 
 
+def axis_of(chosen):
+    """The option of a number in the list or, as a control's start value has it, of a label. Raises ValueError."""
+    for number, option in enumerate(axis_options):
+        if chosen in (option.label, number) or (number == 0 and not chosen):
+            return option
+    raise ValueError(f"X/Y/Z plot: there is no axis {chosen!r:.100}.")
+
+
 def axis_values(p, opt, text, chosen, csv_mode):
     """The values of an axis, of its type. Raises ValueError, and what `confirm` raises."""
     if opt.label == "Nothing":
         return [0]
-    entries = chosen if opt.choices is not None and not csv_mode else opt.prepare(text)
+    entries = chosen if opt.choices is not None and not csv_mode else opt.prepare(str(text))
+    if not isinstance(entries, list):
+        raise ValueError(f"X/Y/Z plot: the choices of '{opt.label}' are {entries!r:.100}; allowed is a list.")
     try:
         values = [opt.type(entry) for entry in entries]
-    except ValueError as error:
-        raise ValueError(f"X/Y/Z plot: '{opt.label}' takes numbers, not {text!r}.") from error
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"X/Y/Z plot: '{opt.label}' takes numbers, not {text!r:.100}.") from error
     if not values:
         raise ValueError(f"X/Y/Z plot: the axis '{opt.label}' has no values.")
     if opt.confirm:
@@ -238,7 +248,7 @@ class Script(scripts.Script):
             (y_type, y_values, y_values_dropdown),
             (z_type, z_values, z_values_dropdown),
         ):
-            option = axis_options[number or 0]
+            option = axis_of(number)
             values = axis_values(p, option, text, chosen, csv_mode)
             if not no_fixed_seeds and option.label == "Seed":
                 values = [random.randrange(SEED_LIMIT) if value == -1 else value for value in values]
@@ -304,7 +314,7 @@ class Script(scripts.Script):
 
 def _shown(number, csv_mode):
     """Text or choices, whichever the axis has."""
-    choices = axis_options[number or 0].choices
+    choices = axis_of(number).choices
     as_choices = choices is not None and not csv_mode
     return gr.update(visible=not as_choices), gr.update(
         visible=as_choices, choices=choices() if as_choices else [], value=[]

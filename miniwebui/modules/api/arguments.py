@@ -98,7 +98,10 @@ def field_value(field: Any, params: dict[str, Any]) -> Any:
         return value
     if kind is bool:
         return value not in ("False", "false", "0", 0)
-    return kind(float(value)) if kind is int else kind(value)
+    try:
+        return kind(float(value)) if kind is int else kind(value)
+    except (TypeError, ValueError, OverflowError):
+        return None  # as on the page, what does not fit changes nothing
 
 
 class ScriptArguments:
