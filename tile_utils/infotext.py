@@ -31,6 +31,8 @@ from tile_utils.settings import (
 
 LATEST_CUTS = 64
 """How many places near the end of a broken text are tried as its end."""
+MOST_READ = 1_000_000
+"""Characters that all these tries may read together, at least one: of a text of megabytes few are tried."""
 DEEPEST = 8
 _ORIGINAL_NAMES = {
     "tile tile width": "tile_width",
@@ -128,7 +130,8 @@ def _decode(text: str) -> tuple[dict[str, Any], bool]:
     if text.startswith('"'):
         closed = _parse(text.rstrip("\\") + '"')
         text = closed if isinstance(closed, str) else text
-    for end, brackets in list(_ends(text))[: -LATEST_CUTS - 1 : -1]:
+    cuts = min(LATEST_CUTS, MOST_READ // (len(text) + 1)) + 1
+    for end, brackets in list(_ends(text))[: -cuts - 1 : -1]:
         closed = _parse(text[:end] + brackets)
         if isinstance(closed, dict):
             return closed, False
