@@ -12,6 +12,7 @@ if reason := detect.problem():
     logging.getLogger("Tiled Diffusion").error("%s", reason)
 else:
     from tile_host import arguments, options, ui, xyz
+    from tile_host.door import host
     from tile_host.generation import INFOTEXT_KEY, TiledGeneration
     from tile_host.life import Lives
     from tile_host.noise_inversion import InversionCache
@@ -77,3 +78,5 @@ else:
 
         def postprocess(self, p: Any, processed: Any, *args: Any) -> None:
             self._lives.end(p)
+
+    host.controls.let_go_first(__file__, TiledDiffusionScript, "process")

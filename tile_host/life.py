@@ -45,7 +45,7 @@ class Lives(Generic[G]):
             if generation is None:
                 return
             self._entries.append((p, job, generation))
-            generation.stack.enter_context(patching.closed_with(p, lambda: self.end(p)))
+            generation.stack.enter_context(patching.closed_with(p, lambda: self._left(p)))
             generation.begin(p)
         except Exception as error:
             self.end(p)
@@ -69,6 +69,11 @@ class Lives(Generic[G]):
     def end(self, p: Any) -> None:
         """The generation of this object, if it has one, is over."""
         self._end(lambda owner, job: owner is p)
+
+    def _left(self, p: Any) -> None:
+        """The host has closed `p` before its last hook: it failed, or was stopped."""
+        self.end(p)
+        host.controls.release(p)
 
     def _end(self, is_over: Callable[[Any, Any], bool]) -> None:
         for entry in reversed(self._entries.copy()):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tile_host.door import host
-from tile_host.hosts.protocol import Denoise, Step
+from tile_host.hosts.protocol import Denoise, Hints, Step
 from tile_host.rows import Asked
 from tile_host.words import RegionWords
 from tile_methods.fuse import fuse
@@ -77,6 +77,11 @@ class Pass:
             multiple,
             self._words.keys,
         )
+        self._hints: Hints | None = None
+        if not self.layout.whole:
+            waits = torch.device("cpu") if settings.control_tensor_cpu else device
+            hires = host.sampling.is_hires(p)
+            self._hints = host.controls.hints(p, self.layout.surface, hires, waits)
         self._planner = Planner(self.layout)
         plan = self._planner.plan(0)
         self.batches = len(plan.batches)
@@ -102,7 +107,10 @@ class Pass:
         else:
             plan = self._planner.plan(step.number)
             batches = plan.starting_with(self.networks.in_use)
-            out = fuse(plan, self._words.telling(model, asked), x, sigma, cond, after_batch, batches)
+            shown, told = model, cond
+            if self._hints is not None:
+                shown, told = self._hints.shown(model), self._hints.beside(cond)
+            out = fuse(plan, self._words.telling(shown, asked), x, sigma, told, after_batch, batches)
         for change in self._after:
             prediction = host.sampling.prediction(self._p, sigma)
             out = prediction.changed(x, out, partial(change, step=step))
@@ -115,5 +123,6 @@ class Pass:
             return ()
         self._words.encode_all()
         texts = [[self._words.texts(region.words, asked) for asked in levels] for region in layout.regions]
+        hints = None if self._hints is None else self._hints.key()
         canvas = (layout.method, layout.grid, layout.shift, layout.draw_background, layout.regions)
-        return *canvas, texts, layout.networks
+        return *canvas, texts, layout.networks, hints

@@ -121,6 +121,8 @@ class TiledDiffusionPanel(Panel):
         else:
             self._input_controls()
             self._inversion_controls()
+        if host.controls.installed():
+            self._add("control_tensor_cpu")
         with gr.Accordion("Region Prompt Control", open=False, elem_id=f"MD-{self.tab}-regions"):
             with gr.Row(variant="compact"):
                 self._add("enable_bbox_control")

@@ -114,9 +114,9 @@ class RegionWords:
                 return denoise(x, sigma, cond)
             main = host.words.texts_of(cond)  # of the rows of all patches
             texts = [
-                main[row * len(numbers) + i] if number == MAIN_WORDS else own[number][row]
+                text if number == MAIN_WORDS else host.words.marked_as(own[number][row], text)
                 for row in range(len(asked.rows))
-                for i, number in enumerate(numbers)
+                for number, text in zip(numbers, main[row * len(numbers) :])
             ]
             return _by_length(denoise, x, sigma, cond, texts)
 

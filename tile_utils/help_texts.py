@@ -38,7 +38,7 @@ HELP: dict[type, dict[str, str]] = {
         "noise_inverse_retouch": "Above 1 the inversion is gentler, and more is drawn anew.",
         "noise_inverse_renoise_strength": "Random noise added where the picture has detail; 0 adds none.",
         "noise_inverse_renoise_kernel": "Size in pixels of the neighbourhood in which detail is looked for.",
-        "control_tensor_cpu": "Reserved for ControlNet's hints; does nothing yet.",
+        "control_tensor_cpu": "ControlNet's hints wait in main memory; only a batch's cuts of them go to the card.",
         "enable_bbox_control": "Draws the regions below, each with its own prompt.",
         "draw_background": "Draws the main prompt everywhere, under the regions; off: only where no region is.",
         "causal_layers": "Reserved; does nothing.",

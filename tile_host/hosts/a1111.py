@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from modules import rng, sd_samplers_common, sd_samplers_timesteps, shared
+from tile_host.hosts import controlnet
 from tile_host.hosts.family import facts, job, pictures, vae, words
 from tile_host.hosts.protocol import Denoise, DenoiserCall, Host, Step
 from tile_host.rows import RowCursor
@@ -156,4 +157,4 @@ def _rows_of_a_step(denoiser: Any) -> list[int]:
     return rows
 
 
-A1111 = Host("AUTOMATIC1111 WebUI", facts, job, Sampling(), words, pictures, vae)
+A1111 = Host("AUTOMATIC1111 WebUI", facts, job, Sampling(), words, pictures, vae, controlnet)

@@ -7,11 +7,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 from PIL import Image
 from torch import Tensor
 
 from tile_host.rows import Asked, Text
 from tile_methods.fuse import Prediction
+from tile_utils.surface import Surface
 
 Denoise = Callable[[Tensor, Tensor, Any], Tensor]
 """`denoise(x [B, C, h, w], sigma [B], cond) -> prediction [B, C, h, w]`: the host's own model"""
@@ -196,6 +198,9 @@ class Words(Protocol):
     def with_texts(self, cond: Any, texts: Sequence[Text]) -> Any:
         """The condition of a model call with these texts, of one length, for its rows."""
 
+    def marked_as(self, text: Text, main: Text) -> Text:
+        """A row's text with the mark that another extension has put in front of the main prompt's."""
+
     def tokens(self, text: Text) -> int:
         """Token length; rows of one length fit into one call."""
 
@@ -226,6 +231,39 @@ class Vae(Protocol):
         """A cheap picture of a VAE's latent, [B, 3, 8h, 8w], of its dtype and device."""
 
 
+class Hints(Protocol):
+    """What the control networks of other extensions are shown in one pass: pictures of its canvas."""
+
+    def beside(self, cond: Any) -> Any:
+        """The condition of the canvas with the hints in it: what is cut and picked in it is so in them."""
+
+    def shown(self, denoise: Denoise) -> Denoise:
+        """The model, which takes the hints out of its condition and shows them."""
+
+    def key(self) -> Hashable:
+        """Equal while they change the predictions in the same way."""
+
+
+class Controls(Protocol):
+    """Other extensions' control networks."""
+
+    def installed(self) -> list[Any]:
+        """The extensions that have them."""
+
+    def let_go_first(self, file: str, script_class: type, hook: str) -> None:
+        """Have `hook` of the script in `file` called before theirs, whose hints depend on what it sets."""
+
+    def hints(self, p: Any, surface: Surface, hires: bool, device: torch.device) -> Hints | None:
+        """What they are shown in a pass on this surface, waiting on `device`; None where none is on.
+
+        Raises:
+            SettingsError: a version that is not known.
+        """
+
+    def release(self, p: Any) -> None:
+        """After an error: take out what they leave in the host, so that it cannot spoil another job."""
+
+
 @dataclass(frozen=True)
 class Host:
     """One host, in parts."""
@@ -237,3 +275,4 @@ class Host:
     words: Words
     pictures: Pictures
     vae: Vae
+    controls: Controls

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from modules import shared
+from tile_host.hosts import controlnet
 
-CONTROLNET = (
-    "ControlNet is on: it fits its whole picture into every tile, and each tile is drawn as if it were all of the "
-    "picture."
+LLLITE = (
+    "ControlNet-LLLite is on: its whole picture is fitted into every tile; allowed are other control models."
 )
 SEAMLESS = (
     "'Tiling' is on: every tile is joined to itself, so that the picture is not seamless; "
@@ -22,18 +22,12 @@ HYPERTILE = (
 
 
 def warnings(p: Any, same_aspect: bool) -> Iterator[str]:
-    if _controlled(p):
-        yield CONTROLNET
+    if controlnet.is_uncut(p):
+        yield LLLITE
     if p.tiling:
         yield SEAMLESS
     if _hypertiled(p) and not same_aspect:
         yield HYPERTILE
-
-
-def _controlled(p: Any) -> bool:
-    """Has sd-webui-controlnet hooked the UNet for this generation?"""
-    networks = (getattr(script, "latest_network", None) for script in p.scripts.alwayson_scripts)
-    return any(getattr(network, "control_params", None) for network in networks)
 
 
 def _hypertiled(p: Any) -> bool:

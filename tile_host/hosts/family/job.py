@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 from torch import Tensor
 
 from modules import sd_samplers_common, shared
+from tile_host.hosts import controlnet
 
 logger = logging.getLogger("Tiled Diffusion")
 SAMPLING = ("sample", "sample_img2img")
@@ -19,7 +20,7 @@ def number() -> Hashable:
     return shared.state.time_start
 
 
-def _fail(owner: Any, methods: tuple[str, ...], error: Exception) -> None:
+def _fail(p: Any, owner: Any, methods: tuple[str, ...], error: Exception) -> None:
     """Make the host's next call of one of `methods` on `owner` raise `error`, once.
 
     The host logs exceptions of script hooks and goes on without the script. A person who switched the script on
@@ -29,6 +30,7 @@ def _fail(owner: Any, methods: tuple[str, ...], error: Exception) -> None:
     def fail(*_args: Any, **_kwargs: Any) -> NoReturn:
         for method in methods:
             vars(owner).pop(method, None)
+        controlnet.release(p)
         raise error
 
     for method in methods:
@@ -36,11 +38,11 @@ def _fail(owner: Any, methods: tuple[str, ...], error: Exception) -> None:
 
 
 def fail(p: Any, error: Exception) -> None:
-    _fail(p, ("init",), error)
+    _fail(p, p, ("init",), error)
 
 
 def fail_pass(p: Any, error: Exception) -> None:
-    _fail(p.sampler, SAMPLING, error)
+    _fail(p, p.sampler, SAMPLING, error)
 
 
 def interrupted() -> bool:

@@ -1,0 +1,268 @@
+"""sd-webui-controlnet beside tiles: in every model call each patch sees its own cut of every unit's hint.
+
+Its units are known by the attributes that its own hook reads (version 1.1.4xx). Their hints travel with the condition
+of the canvas, so that they are cut for patches, and picked for rows, as everything else in it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from modules import extensions
+from tile_host.hosts.protocol import Denoise
+from tile_utils.fingerprint import fingerprint
+from tile_utils.settings import SettingsError
+from tile_utils.surface import OPT_F, Surface
+
+logger = logging.getLogger("Tiled Diffusion")
+TITLE = "controlnet"
+CUTS = "controlnet hints"
+"""The key in a condition."""
+NEEDED = (
+    "control_model", "control_model_type", "preprocessor", "hint_cond", "hr_hint_cond", "used_hint_cond",
+    "used_hint_cond_latent",
+)  # fmt: skip
+OLD = (
+    "Tiled Diffusion: this version of ControlNet cannot be used with tiles (its units have no '{}'); update "
+    "sd-webui-controlnet to 1.1.455, or switch its units off."
+)
+ENCODED_FOR = ("colorfix", "inpaint_only")
+"""In names of preprocessors: the VAE encodes their hint."""
+SETTINGS = (
+    "control_model_type", "preprocessor", "weight", "advanced_weighting", "start_guidance_percent",
+    "stop_guidance_percent", "soft_injection", "cfg_injection", "global_average_pooling", "hr_option",
+)  # fmt: skip
+BOUND = "Controlllite"
+INPAINTING_CHANNELS = 9
+MARK = 1024
+"""What ControlNet puts in front of prompts, one token long; in front of negative ones the opposite."""
+
+
+def installed() -> list[Any]:
+    """The host's extensions that are ControlNets."""
+    return [
+        extension
+        for extension in extensions.active()
+        if os.path.isfile(os.path.join(extension.path, "scripts", "controlnet.py"))
+    ]
+
+
+def let_go_first(file: str, script_class: type, hook: str) -> None:
+    """Have a script's `hook` called before ControlNet's, whose hints depend on what it sets, by the names that the host
+    gives callbacks; they begin with extensions' folders.
+
+    Args:
+        file: the script's.
+        script_class: of the script in it.
+    """
+    ours = extensions.find_extension(file)
+    if ours is None:
+        return
+    config = ours.metadata.config
+    section = (
+        f"callbacks/{ours.canonical_name}/{os.path.basename(file)}/script_{hook}/{script_class.__name__}"
+    )
+    if not config.has_section(section):
+        config.add_section(section)
+    later = [f"{extension.canonical_name}/controlnet.py/script_{hook}/Script" for extension in installed()]
+    config.set(section, "Before", ", ".join(later))
+
+
+def _script(p: Any) -> Any:
+    """ControlNet's script in this generation, or None."""
+    scripts = p.scripts.alwayson_scripts if p.scripts else []
+    return next((script for script in scripts if script.title().lower() == TITLE), None)
+
+
+def release(p: Any) -> None:
+    """Take out the hook that ControlNet leaves on the UNet when a generation fails; jobs of other tabs would fail."""
+    network = getattr(_script(p), "latest_network", None)
+    if network is not None and hasattr(network, "restore"):
+        network.restore()
+        _script(p).latest_network = None
+
+
+def _units(p: Any) -> tuple[Any, list[Any]]:
+    """(its hook, the units) that are on in this generation."""
+    network = getattr(_script(p), "latest_network", None)
+    return network, list(getattr(network, "control_params", None) or [])
+
+
+def is_uncut(p: Any) -> bool:
+    """Is a unit on that gave its picture to the UNet's layers before sampling began?"""
+    return any(_kind(param) == BOUND for param in _units(p)[1])
+
+
+def hints(p: Any, surface: Surface, hires: bool, device: torch.device) -> Hints | None:
+    """What its units show in a pass on this surface; None where none is on.
+
+    Args:
+        hires: is it the hires pass?
+        device: where the hints wait.
+
+    Raises:
+        SettingsError: a version that is not known.
+    """
+    network, params = _units(p)
+    if not params:
+        return None
+    for name in NEEDED:
+        if any(not hasattr(param, name) for param in params):
+            raise SettingsError(OLD.format(name))
+    units = [_Unit(network, p, param, surface, hires, device) for param in params if _sees_picture(param)]
+    return Hints(network, units, hires)
+
+
+def _sees_picture(param: Any) -> bool:
+    """Is its hint a picture of the canvas? Others have embeddings, or a form of their own."""
+    hint = param.hint_cond
+    return _kind(param) != BOUND and isinstance(hint, Tensor) and hint.ndim == 4 and hint.shape[1] in (3, 4)
+
+
+class _Unit:
+    """One unit, with what of it lies on the canvas: whole, by the names that ControlNet has for it."""
+
+    def __init__(
+        self, network: Any, p: Any, param: Any, surface: Surface, hires: bool, device: torch.device
+    ) -> None:
+        self.param = param
+        own = param.hr_hint_cond if hires and isinstance(param.hr_hint_cond, Tensor) else param.hint_cond
+        size = (surface.height * OPT_F, surface.width * OPT_F)
+        hint = _fitted(own, size)
+        whole = {"hint_cond": hint}
+        mask = getattr(param, "effective_region_mask", None)
+        if isinstance(mask, Tensor):
+            whole["effective_region_mask"] = F.interpolate(mask.float(), size, mode="bilinear")
+        name = param.preprocessor["name"]
+        if _kind(param) == "AttentionInjection" or any(part in name for part in ENCODED_FOR):
+            whole["used_hint_cond_latent"] = network.call_vae_using_process(p, hint)
+        if hint.shape[1] == 4 and _unet_channels(network) == INPAINTING_CHANNELS:
+            whole["used_hint_inpaint_hijack"] = _masked_picture(network, p, hint)
+        self.whole = {key: _waiting(value, device) for key, value in whole.items()}
+
+    def settings(self) -> dict[str, str]:
+        """What else it does, as text."""
+        return {name: str(vars(self.param).get(name)) for name in SETTINGS}
+
+    @contextmanager
+    def showing(self, cuts: Mapping[str, Tensor], hires: bool, mark: Callable[[], Tensor]) -> Iterator[None]:
+        """Inside, ControlNet sees these cuts; afterwards what it saw before."""
+        before = dict(vars(self.param))
+        hint = cuts["hint_cond"]
+        try:
+            self.param.hint_cond = (
+                hint  # in newer versions a property, which forgets what was made of another
+            )
+            shown = {**cuts, "used_hint_cond": hint, "hr_hint_cond": hint if hires else None}
+            vars(self.param).update({key: value for key, value in shown.items() if key != "hint_cond"})
+            if _kind(self.param) == "T2I_Adapter":
+                cfg = self.param.cfg_injection
+                self.param.control_model = _ForgetfulAdapter(self.param.control_model, mark if cfg else None)
+                self.param.cfg_injection = False
+            yield
+        finally:
+            vars(self.param).clear()
+            vars(self.param).update(before)
+
+
+class _ForgetfulAdapter:
+    """A T2I adapter, which keeps what it made of the first hint that it was given.
+
+    `mark`: 1 for prompts and 0 for negative ones, where these are drawn without it: ControlNet itself takes for granted
+    that the hint has one row.
+    """
+
+    def __init__(self, adapter: Any, mark: Callable[[], Tensor] | None) -> None:
+        self._adapter, self._mark = adapter, mark
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(vars(self)["_adapter"], name)
+
+    def __call__(self, **given: Any) -> list[Tensor]:
+        self._adapter.reset()
+        try:
+            control = self._adapter(**given)
+        finally:
+            self._adapter.reset()
+        return control if self._mark is None else [part * self._mark() for part in control]
+
+
+class Hints:
+    """What ControlNet's units show in one pass."""
+
+    def __init__(self, network: Any, units: Sequence[_Unit], hires: bool) -> None:
+        self._network, self._units, self._hires = network, units, hires
+
+    def beside(self, cond: Any) -> Any:
+        """The condition of the canvas with the hints in it."""
+        return {**cond, CUTS: [unit.whole for unit in self._units]}
+
+    def shown(self, denoise: Denoise) -> Denoise:
+        """The host's model, shown what its condition holds of the hints."""
+
+        def with_cuts(x: Tensor, sigma: Tensor, cond: Any) -> Tensor:
+            rest = {key: value for key, value in cond.items() if key != CUTS}
+            with ExitStack() as stack:
+                for unit, cuts in zip(self._units, cond[CUTS]):
+                    near = {key: cut.to(x.device, non_blocking=True) for key, cut in cuts.items()}
+                    stack.enter_context(
+                        unit.showing(near, self._hires, lambda: self._network.model.cond_mark)
+                    )
+                return denoise(x, sigma, rest)
+
+        return with_cuts
+
+    def key(self) -> Hashable:
+        """Equal where the units show, and do, the same."""
+        return fingerprint([(unit.whole, unit.settings()) for unit in self._units])
+
+
+def marked_as(text: Any, main: Any) -> Any:
+    """A prompt's encoding [tokens, channels] with the mark that another of the same row has.
+
+    Without it ControlNet takes negative prompts for prompts.
+    """
+    if isinstance(text, dict):
+        return {**text, "crossattn": marked_as(text["crossattn"], main["crossattn"])}
+    return torch.cat([main[:1].to(text), text]) if _is_marked(main) and not _is_marked(text) else text
+
+
+def _is_marked(text: Tensor) -> bool:
+    return bool((text[0].abs() == MARK).all())
+
+
+def _kind(param: Any) -> str:
+    return str(getattr(param.control_model_type, "name", ""))
+
+
+def _unet_channels(network: Any) -> int:
+    return int(getattr(network.model, "in_channels", 4))
+
+
+def _fitted(hint: Tensor, size: tuple[int, int]) -> Tensor:
+    """A hint [B, C, h, w] in the canvas' size; its mask, if it has one, stays hard."""
+    if hint.shape[-2:] == size:
+        return hint
+    picture = F.interpolate(hint[:, :3].float(), size, mode="bilinear", antialias=True)
+    return torch.cat([picture, F.interpolate(hint[:, 3:].float(), size)], 1) if hint.shape[1] > 3 else picture
+
+
+def _masked_picture(network: Any, p: Any, hint: Tensor) -> Tensor:
+    """What a checkpoint for inpainting sees beside the latent: the mask, and the latent of what it leaves. [1, 5, h, w]"""
+    mask = (hint[:, 3:] > 0.5).to(hint)
+    latent = network.call_vae_using_process(p, hint[:, :3], mask=mask)
+    return torch.cat([F.max_pool2d(mask, OPT_F).to(latent), latent], 1)
+
+
+def _waiting(tensor: Tensor, device: torch.device) -> Tensor:
+    """On the device where it waits; pinned in the host's memory if that is the CPU's, so that cuts get away fast."""
+    there = tensor.detach().to(device)
+    return there.pin_memory() if device.type == "cpu" and torch.cuda.is_available() else there
