@@ -1,5 +1,6 @@
 """ControlNet beside tiles: each patch sees its own cut of every hint, and nothing of ours stays behind."""
 
+import contextlib
 import sys
 from types import SimpleNamespace
 
@@ -12,8 +13,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from modules import shared
+from modules import script_callbacks, shared
 from tile_host import passes
+from tile_host.hosts import controlnet
+from tile_utils.settings import SettingsError
+from tile_utils.surface import Surface, Window, read
 
 TILES = {"enabled": True, "tile_width": 16, "tile_height": 16, "overlap": 8, "tile_batch_size": 3}
 UNIT = {"enabled": True, "model": "pointwise"}
@@ -53,7 +57,7 @@ def controlled(webui, monkeypatch):
     )
 
     def prepare(units=(UNIT,), settings=TILES, **arguments):
-        p = webui.prepare(settings, **{"width": 256, "height": 192, "steps": 1, **arguments})
+        p = webui.prepare(settings, **{"width": 256, "height": 256, "steps": 1, **arguments})
         args, controlnet = list(p.script_args), p.scripts.script("ControlNet")
         for number, unit in enumerate(units):
             args[controlnet.args_from + number] = unit
@@ -66,12 +70,12 @@ def controlled(webui, monkeypatch):
     return SimpleNamespace(prepare=prepare, draw=draw, process=webui.process)
 
 
-def noise_picture(width=256, height=192, seed=0):
+def noise_picture(width=256, height=256, seed=0):
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
     return Image.fromarray(pixels)
 
 
-def with_picture(seed=0, size=(256, 192), **unit):
+def with_picture(seed=0, size=(256, 256), **unit):
     return {**UNIT, "image": noise_picture(*size, seed), "resize_mode": "Just Resize", **unit}
 
 
@@ -92,12 +96,12 @@ def compared(monkeypatch):
 
 
 region = st.builds(
-    lambda x, y, w, h, foreground: {
-        "enable": True, "x": x, "y": y, "w": w, "h": h, "prompt": "boat", "neg_prompt": "",
+    lambda x, y, w, h, foreground, words: {
+        "enable": True, "x": x, "y": y, "w": w, "h": h, "prompt": words, "neg_prompt": "",
         "blend_mode": "Foreground" if foreground else "Background", "feather_ratio": 0.3, "seed": 5,
     },
     st.sampled_from((0.0, 0.25, 0.4)), st.sampled_from((0.0, 0.3)), st.sampled_from((0.3, 0.6)),
-    st.sampled_from((0.4, 0.7)), st.booleans(),
+    st.sampled_from((0.4, 0.7)), st.booleans(), st.sampled_from(("boat", "boat, " * 40)),
 )  # fmt: skip
 drawings = st.fixed_dictionaries(
     {
@@ -144,3 +148,223 @@ def test_tiles_with_their_own_hints_are_the_whole(
         )
     assert compared
     assert max(compared) < 1e-5
+
+
+@pytest.fixture
+def seen(controlled, monkeypatch):
+    """Every call of a control network: `x` and `hint`."""
+    models, calls = sys.modules["controlnet_models"], []
+    original = models.PlugableControlModel.forward
+
+    def forward(self, x, hint, **given):
+        calls.append(SimpleNamespace(x=x, hint=hint))
+        return original(self, x=x, hint=hint, **given)
+
+    monkeypatch.setattr(models.PlugableControlModel, "forward", forward)
+    return calls
+
+
+@pytest.fixture
+def before_step():
+    """Registers what is called before every step of a sampler; takes it away again."""
+    mine = []
+
+    def register(look):
+        script_callbacks.on_cfg_denoiser(look)
+        mine.append(look)
+
+    yield register
+    for look in mine:
+        script_callbacks.remove_callbacks_for_function(look)
+
+
+def controlnet_of(webui, tab="txt2img"):
+    return getattr(webui.scripts, f"scripts_{tab}").script("ControlNet")
+
+
+FOUR = {**TILES, "tile_width": 16, "tile_height": 16, "overlap": 0, "tile_batch_size": 1}
+"""2×2 tiles on a canvas of 32×32."""
+CORNERS = [Window(y, x, 16, 16) for y in (0, 16) for x in (0, 16)]
+
+
+@pytest.mark.parametrize(("size", "channels"), [((48, 64), 3), ((8, 400), 3), ((96, 128), 4)])
+def test_a_hint_of_another_size_is_fitted_to_the_canvas(controlled, seen, before_step, webui, size, channels):
+    """As another extension may put it in, in the middle of a pass too: smaller, 1:50, with a mask."""
+    hint = torch.rand(1, channels, *size, generator=torch.Generator().manual_seed(1))
+
+    def look(_):
+        if seen:  # before the second step
+            controlnet_of(webui).latest_network.control_params[0].hint_cond = hint
+
+    before_step(look)
+    controlled.draw(with_picture(), settings=FOUR, steps=2)
+    picture = F.interpolate(hint[:, :3], (256, 256), mode="bilinear", antialias=True)
+    if channels == 4:
+        mask = (F.interpolate(hint[:, 3:], (256, 256)) > 0.5).float()
+        picture = picture * (1 - mask) - mask
+    assert len(seen) == 8
+    for call, window in zip(seen[4:], CORNERS):
+        assert len(call.hint) == len(call.x) == 2
+        assert torch.equal(call.hint, read(picture, window, Surface(32, 32), 8).expand(2, -1, -1, -1))
+
+
+def test_others_see_what_they_would_without_tiles(controlled, before_step, webui):
+    states = []
+
+    def look(_):
+        (params,) = controlnet_of(webui).latest_network.control_params
+        states.append({name: value for name, value in vars(params).items() if not name.startswith("used")})
+
+    before_step(look)
+    for tiled in (True, False):
+        controlled.draw(with_picture(), settings={**TILES, "enabled": tiled}, steps=2)
+    assert len(states) == 4
+    for state in states[1:]:
+        assert state.keys() == states[0].keys()
+        assert torch.equal(state.pop("_hint_cond"), states[0]["_hint_cond"])
+        assert {name: repr(value) for name, value in state.items()} == {
+            name: repr(value) for name, value in states[0].items() if name != "_hint_cond"
+        }
+
+
+def test_sizes_and_input_are_set_before_hints_are_made(controlled, seen):
+    """ControlNet's folder comes first; its hints depend on what ours sets."""
+    overwritten = {**FOUR, "overwrite_size": True, "image_width": 320, "image_height": 256}
+    controlled.draw(with_picture(), settings=overwritten)
+    assert sum(call.hint.shape[-2] * call.hint.shape[-1] for call in seen) >= 320 * 256
+    seen.clear()
+    square = Image.new("RGB", (64, 48), "white")
+    upscaled = {**FOUR, "upscaler_name": "Lanczos", "scale_factor": 4.0, "keep_input_size": True}
+    without_picture = {**UNIT, "module": "invert"}
+    controlled.draw(without_picture, settings=upscaled, init_images=[square], width=128, height=96, steps=4)
+    assert [tuple(call.hint.shape[-2:]) for call in seen[:4]] == [(128, 128)] * 4
+    assert all(not call.hint.any() for call in seen)
+
+
+def test_noise_inversion_sees_the_hints_too(controlled, seen, compared):
+    inverting = {**FOUR, "noise_inverse": True, "noise_inverse_steps": 2}
+    arguments = {
+        "settings": inverting,
+        "init_images": [noise_picture()],
+        "steps": 2,
+        "denoising_strength": 0.6,
+    }
+    controlled.draw(with_picture(), **arguments)
+    assert max(compared) < 1e-5
+    calls = len(seen)
+    controlled.draw(with_picture(), **arguments)
+    kept = len(seen) - calls
+    assert kept < calls  # the noise is known
+    controlled.draw(with_picture(seed=4), **arguments)
+    assert len(seen) == 2 * calls + kept  # and is another's with another hint
+
+
+def test_a_version_that_is_not_known_is_said(controlled, webui, before_step, monkeypatch):
+    hook = sys.modules["controlnet_hook"].UnetHook
+    original = hook.hook
+
+    def of_another_version(self, model, sd_ldm, control_params, process):
+        original(self, model, sd_ldm, control_params, process)
+        del control_params[0].hr_hint_cond
+
+    monkeypatch.setattr(hook, "hook", of_another_version)
+    with pytest.raises(
+        SettingsError, match=r"its units have no 'hr_hint_cond'\); update sd-webui-controlnet"
+    ):
+        controlled.draw(with_picture(), settings=FOUR)
+    assert controlnet_of(webui).latest_network is None
+    assert not hasattr(shared.sd_model.model.diffusion_model, "_original_forward")
+
+
+def test_units_without_pictures_are_left_alone(controlled, webui, seen, monkeypatch):
+    """IP-Adapter and its like: embeddings, which belong to every tile."""
+    models = sys.modules["controlnet_models"]
+    hints, embedding = [], torch.ones(1, 257, 16)
+
+    def forward(self, x, hint, **_given):
+        hints.append(hint)
+        return [torch.zeros_like(x)] * 3
+
+    monkeypatch.setattr(models.PlugableControlModel, "forward", forward)
+    p = controlled.prepare((with_picture(),), settings=FOUR)
+    original = p.scripts.process_before_every_sampling
+
+    def first(p, **kwargs):
+        controlnet_of(webui).latest_network.control_params[0].hint_cond = embedding
+        original(p, **kwargs)
+
+    monkeypatch.setattr(p.scripts, "process_before_every_sampling", first)
+    controlled.process(p)
+    assert len(hints) == 4
+    assert all(hint is embedding for hint in hints)
+
+
+class Fault(Exception):
+    """On purpose."""
+
+
+PLACES = ("UNet", "control network", "callback", "hint", "end of a pass", "interrupt")
+
+
+def break_down(patch, webui, place, call):
+    """Let the `call`th use of a place fail."""
+    count = iter(range(100))
+    unet, models = shared.sd_model.model.diffusion_model.unet, sys.modules["controlnet_models"]
+
+    def fails(original):
+        def use(*args, **kwargs):
+            if next(count) == call:
+                if place == "interrupt":
+                    shared.state.interrupt()
+                else:
+                    raise Fault
+            return original(*args, **kwargs)
+
+        return use
+
+    if place in ("UNet", "interrupt"):
+        patch.setattr(unet, "forward", fails(unet.forward))
+    elif place == "control network":
+        patch.setattr(models.PlugableControlModel, "forward", fails(models.PlugableControlModel.forward))
+    elif place == "hint":
+        patch.setattr(controlnet.Hints, "beside", fails(controlnet.Hints.beside))
+    elif place == "callback":
+        patch.setattr(controlnet._Unit, "showing", fails(controlnet._Unit.showing))
+    else:
+        runner = webui.scripts.scripts_txt2img
+        patch.setattr(runner, "post_sample", fails(runner.post_sample))
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.sampled_from(PLACES), call=st.integers(0, 7), two=st.booleans(), hires=st.booleans())
+def test_after_a_fault_the_next_picture_is_right_in_either_tab(controlled, webui, place, call, two, hires):
+    units = [with_picture(), with_picture(seed=1, weight=0.5)][: 1 + two]
+    more = (
+        {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "Latent", "denoising_strength": 0.9}
+        if hires
+        else {}
+    )
+    of_tabs = ({"settings": FOUR}, {"settings": FOUR, "init_images": [noise_picture()], "steps": 2})
+    if not hasattr(controlled, "right"):
+        controlled.right = [np.asarray(controlled.draw(with_picture(), **tab).images[0]) for tab in of_tabs]
+    kept = []
+    with pytest.MonkeyPatch.context() as patch:
+        break_down(patch, webui, place, call)
+        p = controlled.prepare(units, settings=FOUR, steps=2, **more)
+        original = p.scripts.process_before_every_sampling
+
+        def looked(p, **kwargs):
+            params = controlnet_of(webui).latest_network.control_params
+            kept.extend((param, dict(vars(param))) for param in params)
+            original(p, **kwargs)
+
+        patch.setattr(p.scripts, "process_before_every_sampling", looked)
+        with contextlib.suppress(Fault):
+            controlled.process(p)
+    for param, before in kept:
+        names = ("_hint_cond", "hr_hint_cond", "effective_region_mask", "control_model", "cfg_injection")
+        assert all(vars(param)[name] is before[name] for name in names)
+    assert controlnet_of(webui).latest_network is None
+    assert not hasattr(shared.sd_model.model.diffusion_model, "_original_forward")
+    for tab, right in zip(of_tabs, controlled.right):
+        assert np.array_equal(np.asarray(controlled.draw(with_picture(), **tab).images[0]), right)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -117,8 +118,7 @@ def hints(p: Any, surface: Surface, hires: bool, device: torch.device) -> Hints 
     for name in NEEDED:
         if any(not hasattr(param, name) for param in params):
             raise SettingsError(OLD.format(name))
-    units = [_Unit(network, p, param, surface, hires, device) for param in params if _sees_picture(param)]
-    return Hints(network, units, hires)
+    return Hints(network, p, _Canvas((surface.height * OPT_F, surface.width * OPT_F), hires, device))
 
 
 def _sees_picture(param: Any) -> bool:
@@ -127,26 +127,51 @@ def _sees_picture(param: Any) -> bool:
     return _kind(param) != BOUND and isinstance(hint, Tensor) and hint.ndim == 4 and hint.shape[1] in (3, 4)
 
 
-class _Unit:
-    """One unit, with what of it lies on the canvas: whole, by the names that ControlNet has for it."""
+@dataclass(frozen=True)
+class _Canvas:
+    """A pass' canvas, of `size` (height, width) in pixels; `device`: where hints wait."""
 
-    def __init__(
-        self, network: Any, p: Any, param: Any, surface: Surface, hires: bool, device: torch.device
-    ) -> None:
-        self.param = param
-        own = param.hr_hint_cond if hires and isinstance(param.hr_hint_cond, Tensor) else param.hint_cond
-        size = (surface.height * OPT_F, surface.width * OPT_F)
-        hint = _fitted(own, size)
-        whole = {"hint_cond": hint}
+    size: tuple[int, int]
+    hires: bool
+    device: torch.device
+
+
+class _Unit:
+    """One unit, with what of it lies on the canvas."""
+
+    def __init__(self, network: Any, p: Any, param: Any, canvas: _Canvas) -> None:
+        self.param, self._network, self._p, self._canvas = param, network, p, canvas
+        self._sources: tuple[Any, Any] = (None, None)
+        self._whole: dict[str, Tensor] = {}
+
+    def whole(self) -> dict[str, Tensor]:
+        """Hint, mask and latents of the whole canvas, by the names that ControlNet has for them; made once, and again
+        where another extension has put another hint in."""
+        param = self.param
+        own = (
+            param.hr_hint_cond
+            if self._canvas.hires and isinstance(param.hr_hint_cond, Tensor)
+            else param.hint_cond
+        )
         mask = getattr(param, "effective_region_mask", None)
-        if isinstance(mask, Tensor):
-            whole["effective_region_mask"] = F.interpolate(mask.float(), size, mode="bilinear")
-        name = param.preprocessor["name"]
-        if _kind(param) == "AttentionInjection" or any(part in name for part in ENCODED_FOR):
-            whole["used_hint_cond_latent"] = network.call_vae_using_process(p, hint)
-        if hint.shape[1] == 4 and _unet_channels(network) == INPAINTING_CHANNELS:
-            whole["used_hint_inpaint_hijack"] = _masked_picture(network, p, hint)
-        self.whole = {key: _waiting(value, device) for key, value in whole.items()}
+        if self._sources[0] is not own or self._sources[1] is not mask:
+            self._sources = own, mask
+            self._whole = {
+                key: _waiting(value, self._canvas.device) for key, value in self._made(own, mask).items()
+            }
+        return self._whole
+
+    def _made(self, own: Tensor, mask: Tensor | None) -> dict[str, Tensor]:
+        hint = _fitted(own, self._canvas.size)
+        whole = {"hint_cond": hint}
+        if mask is not None:
+            whole["effective_region_mask"] = F.interpolate(mask.float(), self._canvas.size, mode="bilinear")
+        name = self.param.preprocessor["name"]
+        if _kind(self.param) == "AttentionInjection" or any(part in name for part in ENCODED_FOR):
+            whole["used_hint_cond_latent"] = self._network.call_vae_using_process(self._p, hint)
+        if hint.shape[1] == 4 and _unet_channels(self._network) == INPAINTING_CHANNELS:
+            whole["used_hint_inpaint_hijack"] = _masked_picture(self._network, self._p, hint)
+        return whole
 
     def settings(self) -> dict[str, str]:
         """What else it does, as text."""
@@ -198,23 +223,35 @@ class _ForgetfulAdapter:
 class Hints:
     """What ControlNet's units show in one pass."""
 
-    def __init__(self, network: Any, units: Sequence[_Unit], hires: bool) -> None:
-        self._network, self._units, self._hires = network, units, hires
+    def __init__(self, network: Any, p: Any, canvas: _Canvas) -> None:
+        self._network, self._p, self._canvas = network, p, canvas
+        self._known: dict[int, _Unit] = {}
+        for unit in self._units():
+            unit.whole()
+
+    def _units(self) -> list[_Unit]:
+        """Those that are on now."""
+        params = [param for param in self._network.control_params or [] if _sees_picture(param)]
+        return [
+            self._known.setdefault(id(param), _Unit(self._network, self._p, param, self._canvas))
+            for param in params
+        ]
 
     def beside(self, cond: Any) -> Any:
         """The condition of the canvas with the hints in it."""
-        return {**cond, CUTS: [unit.whole for unit in self._units]}
+        return {**cond, CUTS: [unit.whole() for unit in self._units()]}
 
     def shown(self, denoise: Denoise) -> Denoise:
         """The host's model, shown what its condition holds of the hints."""
+        units = self._units()
 
         def with_cuts(x: Tensor, sigma: Tensor, cond: Any) -> Tensor:
             rest = {key: value for key, value in cond.items() if key != CUTS}
             with ExitStack() as stack:
-                for unit, cuts in zip(self._units, cond[CUTS]):
+                for unit, cuts in zip(units, cond[CUTS]):
                     near = {key: cut.to(x.device, non_blocking=True) for key, cut in cuts.items()}
                     stack.enter_context(
-                        unit.showing(near, self._hires, lambda: self._network.model.cond_mark)
+                        unit.showing(near, self._canvas.hires, lambda: self._network.model.cond_mark)
                     )
                 return denoise(x, sigma, rest)
 
@@ -222,7 +259,7 @@ class Hints:
 
     def key(self) -> Hashable:
         """Equal where the units show, and do, the same."""
-        return fingerprint([(unit.whole, unit.settings()) for unit in self._units])
+        return fingerprint([(unit.whole(), unit.settings()) for unit in self._units()])
 
 
 def marked_as(text: Any, main: Any) -> Any:
@@ -256,7 +293,7 @@ def _fitted(hint: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _masked_picture(network: Any, p: Any, hint: Tensor) -> Tensor:
-    """What a checkpoint for inpainting sees beside the latent: the mask, and the latent of what it leaves. [1, 5, h, w]"""
+    """What a checkpoint for inpainting sees beside its latent: the mask, and the latent of the rest. [1, 5, h, w]"""
     mask = (hint[:, 3:] > 0.5).to(hint)
     latent = network.call_vae_using_process(p, hint[:, :3], mask=mask)
     return torch.cat([F.max_pool2d(mask, OPT_F).to(latent), latent], 1)
