@@ -1,9 +1,10 @@
-"""Does a picture drawn with the demo ControlNet have its hint's edges?
+"""Does a picture drawn with the demo ControlNet have its hint's edges, in tiles too?
 
 .venv/bin/python benchmarks/controlnet.py [--hints 20] [--steps 20] [--sheet sheet.png]     (from the repository's root)
 
-Hints are Canny's edges of painted scenes that the network has not seen. A picture's edges, found in the same way, are
-compared with them: F1 of precision and recall, where an edge counts that has one of the other's within so many pixels.
+Hints are Canny's edges of painted scenes that the network has not seen; prompts say where and when, not what stands
+there. A picture's edges, found in the same way, are compared with them: F1 of precision and recall, where an edge
+counts that has one of the other's within so many pixels. "Squeezed": the whole hint in every tile, as without our adapter.
 """
 
 from __future__ import annotations
@@ -12,13 +13,18 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
+from torch import Tensor
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -31,7 +37,9 @@ from painted_world.painter import View, paint_view, random_scene  # noqa: E402
 TOLERANCES = (4, 16)
 """Pixels: half a latent pixel, and two."""
 THRESHOLDS = 0.15, 0.3
-SIZES = ((256, 256),)
+SIZES = ((256, 256), (1024, 256), (256, 512), (1024, 512))
+NATIVE = 256
+"""Pictures of this width are drawn whole, wider ones in tiles of it."""
 Edges = NDArray[np.bool_]
 
 
@@ -67,6 +75,31 @@ def unit(lines: Edges, folder: Path) -> tuple[str, str]:
     return "--controlnet", json.dumps(settings)
 
 
+@contextmanager
+def squeezed() -> Iterator[None]:
+    """Inside, every tile is shown the whole hint."""
+    from tile_host.hosts import controlnet  # imports the host, which must have been started
+
+    showing = controlnet._Unit.showing
+
+    def whole(unit: Any, cuts: dict[str, Tensor], *more: Any) -> Any:
+        like = cuts["hint_cond"]
+        hint = F.interpolate(unit.whole()["hint_cond"], like.shape[-2:], mode="area").expand(
+            len(like), -1, -1, -1
+        )
+        return showing(unit, {"hint_cond": hint}, *more)
+
+    with patch.object(controlnet._Unit, "showing", whole):
+        yield
+
+
+def tiles(size: tuple[int, int]) -> tuple[str, ...]:
+    """The options that draw a wide picture in tiles of its height."""
+    settings = {"enabled": True, "method": "Mixture of Diffusers", "overlap": 16, "tile_width": NATIVE // 8}
+    given = "--script", "Tiled Diffusion", json.dumps({**settings, "tile_height": size[1] // 8})
+    return given if size[0] > NATIVE else ()
+
+
 def compare(size: tuple[int, int], hints: int, steps: int, folder: Path) -> list[NDArray[np.uint8]]:
     """Print the mean F1 of each way to draw; the pictures of each hint in a row."""
     scores: dict[str, list[list[float]]] = {}
@@ -74,8 +107,12 @@ def compare(size: tuple[int, int], hints: int, steps: int, folder: Path) -> list
     for number in range(hints):
         prompt, lines, painted = scene_with_lines(number, *size)
         shown = [painted, np.repeat(np.where(lines, np.uint8(0), np.uint8(255))[..., None], 3, axis=2)]
-        for name, options in (("no hint", ()), ("hint", unit(lines, folder))):
-            picture = drawn(prompt, size, number + 1, steps, *options)
+        ways = {"no hint": (nullcontext(), ()), "hint": (nullcontext(), unit(lines, folder))}
+        if size[0] > NATIVE:
+            ways["squeezed"] = squeezed(), unit(lines, folder)
+        for name, (context, options) in ways.items():
+            with context:
+                picture = drawn(prompt, size, number + 1, steps, *tiles(size), *options)
             found = edges(picture, *THRESHOLDS)
             scores.setdefault(name, []).append([edge_f1(found, lines, tolerance) for tolerance in TOLERANCES])
             shown.append(picture)

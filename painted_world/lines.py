@@ -1,7 +1,11 @@
-"""Lines of painted pictures: what the demo ControlNet is shown."""
+"""Lines of painted pictures: what the demo ControlNet is shown. As a program, an ink drawing of a wide scene:
+
+.venv/bin/python -m painted_world.lines drawing.png [--ground meadow] [--width 5632] [--height 256] [--seed 1]
+"""
 
 from __future__ import annotations
 
+import argparse
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -9,13 +13,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from PIL import Image, ImageFilter
 from skimage.color import rgb2gray
 from skimage.feature import canny
 from torch import Tensor
 
 from painted_world import files
 from painted_world.canvases import read_canvases
-from painted_world.painter import MARGIN
+from painted_world.painter import GROUNDS, MARGIN, SIZE, Scene, View, paint_view, random_thing, things_of
 from painted_world.painter.canvas import Rng
 
 SKETCHES = 3
@@ -88,3 +93,32 @@ def drawn_by_hand(lines: Tensor, generator: torch.Generator) -> Tensor:
             x = F.avg_pool2d(x, 3, 1, 1)
         x = x * (0.6 + 0.4 * chance())
     return x[0, 0]
+
+
+def ink_drawing(ground: str, width: int, height: int, rng: Rng) -> Image.Image:
+    """Black lines on white: a scene by day with a thing on every width of a native picture, [height, width]."""
+    zoom = height / SIZE
+    kinds = [kind for kind in things_of(ground, "day") if kind != "sun"]
+    places = np.arange(0, width / zoom - SIZE / 2, SIZE)
+    things = tuple(random_thing(rng, str(rng.choice(kinds)), place, SIZE) for place in places)
+    picture = paint_view(Scene(ground, "day", things), rng, View(width, height, zoom))
+    lines = Image.fromarray(~edges(picture, 0.1, 0.3))
+    return lines.convert("L").filter(ImageFilter.MinFilter(3)).convert("1")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--ground", choices=GROUNDS, default="meadow")
+    parser.add_argument("--width", type=int, default=5632)
+    parser.add_argument("--height", type=int, default=256)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    rng = np.random.default_rng(options.seed)
+    ink_drawing(options.ground, options.width, options.height, rng).save(options.file, optimize=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -209,13 +209,18 @@ def test_what_does_not_go_with_tiles_is_told(webui, caplog, monkeypatch):
     batches = {"n_iter": 2, "width": 192}
     assert told(webui, caplog, **batches) == ""
     assert told(webui, caplog, tiling=True, **batches).count("'Tiling' is on") == 1
-    always_on = webui.scripts.scripts_txt2img.alwayson_scripts
-    network = SimpleNamespace(control_params=[])
-    monkeypatch.setattr(always_on[0], "latest_network", network, raising=False)
-    assert told(webui, caplog) == ""
-    network.control_params.append("a hint")
-    assert told(webui, caplog, **batches).count("ControlNet is on") == 1
-    network.control_params.clear()
+    network = SimpleNamespace(restore=lambda: None)
+    unit = {"control_model": None, "preprocessor": {"name": "none"}, "hint_cond": torch.zeros(1, 3, 256, 256)}
+    unit |= dict.fromkeys(("hr_hint_cond", "used_hint_cond", "used_hint_cond_latent"))
+    network.control_params = [
+        SimpleNamespace(**unit, control_model_type=SimpleNamespace(name="Controlllite"))
+    ]
+    with monkeypatch.context() as patch:
+        controlnet = webui.scripts.scripts_txt2img.script("ControlNet")
+        patch.setattr(
+            type(controlnet), "process", lambda self, p, *args: setattr(self, "latest_network", network)
+        )
+        assert told(webui, caplog, **batches).count("ControlNet-LLLite is on") == 1
     monkeypatch.setitem(webui.shared.opts.data, "hypertile_enable_unet", True)
     assert "Hypertile is on" in told(webui, caplog)
     assert told(webui, caplog, width=256, height=256) == ""  # as square as the tiles

@@ -24,7 +24,7 @@ from tile_utils.settings import SettingsError
 from tile_utils.surface import OPT_F, Surface
 
 logger = logging.getLogger("Tiled Diffusion")
-TITLE = "controlnet"
+TITLE, SCRIPT = "controlnet", "controlnet.py"
 CUTS = "controlnet hints"
 """The key in a condition."""
 NEEDED = (
@@ -47,34 +47,31 @@ MARK = 1024
 """What ControlNet puts in front of prompts, one token long; in front of negative ones the opposite."""
 
 
-def installed() -> list[Any]:
-    """The host's extensions that are ControlNets."""
-    return [
-        extension
-        for extension in extensions.active()
-        if os.path.isfile(os.path.join(extension.path, "scripts", "controlnet.py"))
-    ]
+def installed() -> list[str]:
+    """The script files of the host's extensions that are ControlNets."""
+    paths = (os.path.join(extension.path, "scripts", SCRIPT) for extension in extensions.active())
+    return [path for path in paths if os.path.isfile(path)]
 
 
 def let_go_first(file: str, script_class: type, hook: str) -> None:
-    """Have a script's `hook` called before ControlNet's, whose hints depend on what it sets, by the names that the host
-    gives callbacks; they begin with extensions' folders.
+    """Have `hook` of a script of ours called before ControlNet's, whose hints depend on what it sets.
 
-    Args:
-        file: the script's.
-        script_class: of the script in it.
+    Into our extension's metadata, as a line of `metadata.ini` would be; but names of callbacks begin with the folders'
+    names, which are known only here.
     """
     ours = extensions.find_extension(file)
     if ours is None:
         return
-    config = ours.metadata.config
-    section = (
-        f"callbacks/{ours.canonical_name}/{os.path.basename(file)}/script_{hook}/{script_class.__name__}"
-    )
-    if not config.has_section(section):
-        config.add_section(section)
-    later = [f"{extension.canonical_name}/controlnet.py/script_{hook}/Script" for extension in installed()]
-    config.set(section, "Before", ", ".join(later))
+    section = f"callbacks/{_callback(file, hook, script_class.__name__)}"
+    later = [_callback(path, hook, "Script") for path in installed()]
+    ours.metadata.config.read_dict({section: {"Before": ", ".join(later)}})
+
+
+def _callback(file: str, hook: str, class_name: str) -> str:
+    """The name that the host gives a script's hook."""
+    extension = extensions.find_extension(file)
+    owner = extension.canonical_name if extension else "base"  # a folder that is a link
+    return f"{owner}/{os.path.basename(file)}/script_{hook}/{class_name}"
 
 
 def _script(p: Any) -> Any:

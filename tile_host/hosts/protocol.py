@@ -247,11 +247,11 @@ class Hints(Protocol):
 class Controls(Protocol):
     """Other extensions' control networks."""
 
-    def installed(self) -> list[Any]:
-        """The extensions that have them."""
+    def installed(self) -> list[str]:
+        """The script files of the extensions that have them."""
 
     def let_go_first(self, file: str, script_class: type, hook: str) -> None:
-        """Have `hook` of the script in `file` called before theirs, whose hints depend on what it sets."""
+        """Have `hook` of the script in our `file` called before theirs, whose hints depend on what it sets."""
 
     def hints(self, p: Any, surface: Surface, hires: bool, device: torch.device) -> Hints | None:
         """What they are shown in a pass on this surface, waiting on `device`; None where none is on.

@@ -27,6 +27,8 @@ shared.opts.add_option(
 )
 ON_PAGE = ("enabled", "image", "module", "model", "weight", "guidance_start", "guidance_end")
 """The fields that the page has controls for; the API has them all."""
+CALLED = {"enabled": True, "save_detected_map": False}
+"""What a unit is that is named in a call: it is wanted, and its hint is known."""
 SLIDERS = (
     ("Control Weight", "weight", 2, 1.0),
     ("Starting Control Step", "start", 1, 0.0),
@@ -96,7 +98,7 @@ class Script(scripts.Script):
         places = shared.opts.control_net_unit_count
         if len(units) > places:
             raise ValueError(f"There are {len(units)} ControlNet units; allowed is up to {places}.")
-        made = [ControlNetUnit.from_dict({"enabled": True, **unit}) for unit in units]
+        made = [ControlNetUnit.from_dict({**CALLED, **unit}) for unit in units]
         for unit in made:
             path_of(unit.model), unit.picture()
         return made + [control.value for control in self.controls[len(made) :]]
