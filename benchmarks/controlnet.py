@@ -4,7 +4,7 @@
 
 Hints are Canny's edges of painted scenes that the network has not seen; prompts say where and when, not what stands
 there. A picture's edges, found in the same way, are compared with them: F1 of precision and recall, where an edge
-counts that has one of the other's within so many pixels. "Squeezed": the whole hint in every tile, as without our adapter.
+counts that has one of the other's within so many pixels. "Squeezed": every tile sees the whole hint.
 """
 
 from __future__ import annotations
