@@ -132,7 +132,9 @@ def test_tiles_with_their_own_hints_are_the_whole(
 ):
     compared.clear()
     drawn = {**TILES, **drawing, "enable_bbox_control": bool(drawing["regions"]), "draw_background": True}
-    mask = noise_picture(seed=9) if masked and not hires else None  # of another size it is fitted, by two steps not one
+    mask = (
+        noise_picture(seed=9) if masked and not hires else None
+    )  # of another size it is fitted, by two steps not one
     units = [with_picture(control_mode=mode, effective_region_mask=mask)]
     if two:
         units.append(with_picture(seed=1, model="another pointwise", weight=0.7))

@@ -8,10 +8,15 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from miniwebui.checkpoint_layout import load_checkpoint
+from miniwebui.controlnet_layout import load_controlnet
 from miniwebui.torchvision_stand_in import torchvision_stand_in
-from painted_world.autoencoder import paint_set, psnr
+from painted_world.autoencoder import paint_set, psnr, to_signed
+from painted_world.controlnet import Controlled
+from painted_world.denoiser import alphas_cumprod
 from painted_world.diffusers_config import write_diffusers_config
 from painted_world.export import CHECKPOINT, MODELS
+from painted_world.latents import SCALE_FACTOR, tokenize
+from painted_world.lines import edges
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +79,26 @@ def test_the_embedding_fits_the_text_encoder(parts):
     tensors = load_file(MODELS.parent / "embeddings" / "dusk-glow.safetensors")
     assert list(tensors) == ["emb_params"]
     assert tensors["emb_params"].shape[1] == parts.text_encoder.config.hidden_size
+
+
+def test_with_lines_the_controlnet_foretells_more_of_a_scene(parts):
+    """Where there is much noise: what the UNet sees there by its prompt alone, and with the scene's own lines."""
+    path = MODELS / "ControlNet" / "demo-lines.safetensors"
+    assert path.stat().st_size < 4 * 2**20
+    network = load_controlnet(path, parts.unet)
+    images = paint_set(8, 31415)
+    lines = torch.stack(
+        [torch.from_numpy(edges(image.permute(1, 2, 0).numpy(), 0.1, 0.25)) for image in images]
+    )
+    hints = lines[:, None].float().expand(-1, 3, -1, -1)
+    errors = {}
+    with torch.no_grad():
+        x0 = parts.vae.encode(to_signed(images)).latent_dist.mode() * SCALE_FACTOR
+        context = parts.text_encoder(tokenize([""])).last_hidden_state.expand(8, -1, -1)
+        noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(1))
+        t = torch.full((8,), 700)
+        alpha = alphas_cumprod()[700]
+        x = alpha.sqrt() * x0 + (1 - alpha).sqrt() * noise
+        for name, unet in (("words", parts.unet), ("lines", Controlled(parts.unet, network, hints))):
+            errors[name] = float((unet(x, t, context).sample - noise).square().mean())
+    assert errors["lines"] < 0.9 * errors["words"], errors

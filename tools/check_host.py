@@ -49,10 +49,10 @@ class Host:
     def __init__(self, address: str) -> None:
         self.address = address.rstrip("/")
 
-    def ask(self, path: str, body: Any = None) -> Any:
+    def ask(self, path: str, body: Any = None, api: str = "sdapi/v1") -> Any:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(
-            f"{self.address}/sdapi/v1/{path}", data, {"Content-Type": "application/json"}
+            f"{self.address}/{api}/{path}", data, {"Content-Type": "application/json"}
         )
         try:
             with urllib.request.urlopen(request, timeout=WAIT_SECONDS) as answer:
@@ -65,9 +65,12 @@ class Host:
         body: dict[str, Any],
         tiles: TiledDiffusionSettings | None = None,
         vae: TiledVAESettings | None = None,
+        control: dict[str, Any] | None = None,
     ) -> tuple[Picture, str]:
-        """The picture and its infotext; img2img where the body holds pictures."""
-        scripts = {}
+        """The picture and its infotext; img2img where the body holds pictures. `control`: a unit of ControlNet."""
+        scripts: dict[str, Any] = {}
+        if control is not None:
+            scripts["ControlNet"] = {"args": [control]}
         if tiles is not None:
             scripts["Tiled Diffusion"] = {"args": to_args(tiles, len(tiles.regions))}
         if vae is not None:
@@ -109,6 +112,7 @@ class Check:
             self.vae,
             self.hires,
             self.img2img,
+            self.controlnet,
             self.errors,
         ):
             yield from check()
@@ -168,6 +172,27 @@ class Check:
         inversion = replace(settings, noise_inverse=True, noise_inverse_steps=4, scale_factor=1.5)
         inverted, text = self.draw("noise inversion", WIDE | init, inversion, VAE)
         yield "noise inversion", inverted.shape == (384, 384, 3) and "noise_inverse" in text, ""
+
+    def controlnet(self) -> Iterator[tuple[str, bool, str]]:
+        """Lines at the right end of the hint change that end; a hint fitted into every tile would change them all."""
+        try:
+            models = self.host.ask("model_list", api="controlnet")["model_list"]
+        except Refused:
+            models = []
+        if not models:
+            print("--   no ControlNet with a model here")
+            return
+        lines = np.zeros((256, 640, 3), np.int16)
+        lines[40:220:8, 540:630] = 255
+        unit = {"enabled": True, "module": "none", "model": models[0], "save_detected_map": False}
+        without, with_lines = (
+            self.draw(name, WIDE | {"steps": 2}, TILES, None, {**unit, "image": as_init(hint)})[0]
+            for name, hint in (("ControlNet, no lines", 0 * lines), ("ControlNet", lines))
+        )
+        change = np.abs(with_lines - without).mean(axis=(0, 2))
+        inside, outside = change[512:].mean(), change[:256].mean()
+        figures = f"mean change there {inside:.1f}, far from it {outside:.1f}"
+        yield f"ControlNet, {models[0]}: lines change their place", inside > 4 * outside, figures
 
     def errors(self) -> Iterator[tuple[str, bool, str]]:
         try:
