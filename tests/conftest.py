@@ -1,9 +1,15 @@
 """The mini WebUI without a page, with a small random model of the demo's shape: what the tests run on."""
 
+import socket
+import threading
+import time
 from contextlib import closing
 from types import SimpleNamespace
 
 import pytest
+import uvicorn
+import webuiapi
+from fastapi import FastAPI
 from hypothesis import settings
 
 from miniwebui import webui as miniwebui_webui
@@ -70,6 +76,28 @@ def webui(checkpoint):
         return process(prepare(settings, vae, **arguments))
 
     return SimpleNamespace(shared=shared, scripts=scripts, prepare=prepare, process=process, draw=draw)
+
+
+@pytest.fixture(scope="session")
+def server(webui):
+    """The API on a port of this machine: `url`, and a `client` of webuiapi."""
+    from modules import ui
+
+    ui.create_ui()
+    app = FastAPI()
+    miniwebui_webui.create_api(app)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    running = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning"))
+    thread = threading.Thread(target=running.run, daemon=True)
+    thread.start()
+    while not running.started:
+        time.sleep(0.05)
+    url = f"http://127.0.0.1:{port}/sdapi/v1"
+    yield SimpleNamespace(port=port, url=url, client=webuiapi.WebUIApi(host="127.0.0.1", port=port))
+    running.should_exit = True
+    thread.join(10)
 
 
 @pytest.fixture

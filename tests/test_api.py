@@ -2,47 +2,19 @@
 
 import json
 import re
-import socket
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 
 import pytest
 import requests
-import uvicorn
 import webuiapi
-from fastapi import FastAPI
 from PIL import Image
 
 from examples import api_client
-from miniwebui import webui as program
 
 SMALL = {"prompt": "sea, day", "width": 128, "height": 64, "steps": 2, "seed": 5, "sampler_name": "Euler"}
 MEBIBYTE = 2**20
 PICTURE = webuiapi.webuiapi.raw_b64_img(Image.new("RGB", (8, 8)))
-
-
-@pytest.fixture(scope="module")
-def server(webui):
-    """The API on a port of this machine: `url`, and a `client` of webuiapi."""
-    from modules import ui
-
-    ui.create_ui()
-    app = FastAPI()
-    program.create_api(app)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    running = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning"))
-    thread = threading.Thread(target=running.run, daemon=True)
-    thread.start()
-    while not running.started:
-        time.sleep(0.05)
-    url = f"http://127.0.0.1:{port}/sdapi/v1"
-    yield SimpleNamespace(port=port, url=url, client=webuiapi.WebUIApi(host="127.0.0.1", port=port))
-    running.should_exit = True
-    thread.join(10)
 
 
 @pytest.fixture
