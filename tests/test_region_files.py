@@ -36,6 +36,15 @@ def test_regions_come_back(files):
     }
 
 
+def test_a_layout_is_replaced_whole(files):
+    """Half of a character, which UTF-8 cannot hold, once left an empty file behind."""
+    path = files.save("one", REGIONS)
+    half = (RegionSettings(prompt="a\ud800b"),)
+    files.save("one", half)
+    assert files.load("one", 8) == half
+    assert list(path.parent.iterdir()) == [path]
+
+
 @pytest.mark.parametrize("name", ["", "..", "../secret", "a/b", "a\\b", "a\0b", ".hidden", "C:x"])
 def test_a_name_does_not_leave_the_folder(files, name):
     for action in (lambda: files.save(name, REGIONS), lambda: files.load(name, 8)):

@@ -1,10 +1,14 @@
-"""Make the pictures in docs/images that show the page: `.venv/bin/python -m tools.screenshots` (set up by `… test`)."""
+"""Make the pictures in docs/images that show the page: `.venv/bin/python -m tools.screenshots`.
+
+Set up by `python3 -m miniwebui test`, and on Debian by `apt install fonts-noto-color-emoji`.
+"""
 
 from __future__ import annotations
 
+import subprocess
 from typing import Any
 
-from tools.page import ROOT, chromium, open_accordion, running_page, set_number
+from tools.page import PATIENCE_MS, ROOT, chromium, open_accordion, running_page, set_number
 
 IMAGES = ROOT / "docs/images"
 DEMO = ROOT / "miniwebui/models/Stable-diffusion/demo.safetensors"
@@ -31,7 +35,7 @@ def draw_panorama(page: Any) -> None:
         set_number(page, element_id, value)
     open_accordion(page, "MDV-t2i-enabled")
     page.click("#txt2img_generate")
-    page.wait_for_selector("#txt2img_gallery img", timeout=120_000)
+    page.wait_for_selector("#txt2img_gallery img", timeout=5 * PATIENCE_MS)
     page.wait_for_timeout(1000)
 
 
@@ -57,7 +61,7 @@ def draw_regions(page: Any) -> None:
             page.click(f"#MD-t2i-{number}-blend-mode input")
             page.click(f"#MD-t2i-{number}-blend-mode li:has-text('{kind}')")
     page.click("#txt2img_generate")
-    page.wait_for_selector("#txt2img_gallery img")
+    page.wait_for_selector("#txt2img_gallery img", timeout=5 * PATIENCE_MS)
     picture = page.request.get(page.locator("#txt2img_gallery img").first.evaluate("image => image.src"))
     page.click("#MD-bbox-ref-t2i button[aria-label=Clear]")
     page.set_input_files(
@@ -81,13 +85,25 @@ def drag(page: Any, start: tuple[float, float], end: tuple[float, float]) -> Non
     page.keyboard.up("Shift")
 
 
+def check_symbols() -> None:
+    """A page without them shows empty squares on its buttons."""
+    for symbol in "🎲💾📂":
+        if not subprocess.run(
+            ["fc-list", f":charset={ord(symbol):x}"], capture_output=True, check=True
+        ).stdout:
+            raise SystemExit(
+                f"No font here has {symbol}. On Debian, 'apt install fonts-noto-color-emoji' helps."
+            )
+
+
 def main() -> None:
+    check_symbols()
     IMAGES.mkdir(parents=True, exist_ok=True)
     with running_page(DEMO) as address, chromium() as browser:
         for theme in ("light", "dark"):
             for name, draw, height in (("page", draw_panorama, 1250), ("regions", draw_regions, 2000)):
                 page = browser.new_page(viewport={"width": 1300, "height": height})
-                page.set_default_timeout(120_000)
+                page.set_default_timeout(PATIENCE_MS)
                 page.goto(f"{address}?__theme={theme}", wait_until="domcontentloaded")
                 page.wait_for_selector("#MD-t2i-enabled-visible-checkbox")
                 draw(page)
