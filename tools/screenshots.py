@@ -96,18 +96,25 @@ def check_symbols() -> None:
             )
 
 
+PAGES = {"page": draw_panorama, "regions": draw_regions}
+"""What is done on the page before a picture of it."""
+HIDDEN = "#html_log_txt2img { visibility: hidden; }"
+"""How long it took says more of the machine than of the page."""
+
+
 def main() -> None:
     check_symbols()
     IMAGES.mkdir(parents=True, exist_ok=True)
     with running_page(DEMO) as address, chromium() as browser:
         for theme in ("light", "dark"):
-            for name, draw, height in (("page", draw_panorama, 1250), ("regions", draw_regions, 2000)):
-                page = browser.new_page(viewport={"width": 1300, "height": height})
+            for name, draw in PAGES.items():
+                page = browser.new_page(viewport={"width": 1300, "height": 2000})
                 page.set_default_timeout(PATIENCE_MS)
                 page.goto(f"{address}?__theme={theme}", wait_until="domcontentloaded")
                 page.wait_for_selector("#MD-t2i-enabled-visible-checkbox")
+                page.add_style_tag(content=HIDDEN)
                 draw(page)
-                part = page if name == "page" else page.locator("#MD-t2i-regions")
+                part = page.locator("#tab_txt2img" if name == "page" else "#MD-t2i-regions")
                 part.screenshot(path=IMAGES / f"{name}-{theme}.png")
                 page.close()
                 print(f"Wrote docs/images/{name}-{theme}.png", flush=True)
