@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
-import os
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -78,17 +77,17 @@ def _save(processed: Any, out: Path) -> list[Path]:
     """Each picture with its infotext; a file is there whole or not at all."""
     from PIL import PngImagePlugin
 
+    from modules import util
+
     start = processed.index_of_first_image
     written = []
     for number, (image, text) in enumerate(zip(processed.images[start:], processed.infotexts[start:])):
         path = out if number == 0 else out.with_name(f"{out.stem}-{number}{out.suffix}")
         info = PngImagePlugin.PngInfo()
         info.add_text("parameters", text)
-        handle, temporary = tempfile.mkstemp(suffix=".png", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            image.save(file, format="PNG", pnginfo=info)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        with io.BytesIO() as buffer:
+            image.save(buffer, format="PNG", pnginfo=info)
+            util.write_bytes(path, buffer.getvalue())
         written.append(path)
     return written
 

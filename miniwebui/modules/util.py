@@ -6,12 +6,16 @@ import tempfile
 
 
 def write_text(path, text: str) -> None:
-    """Write a file whole or leave it as it was: what cannot be encoded fails before anything is touched."""
-    encoded = text.encode("utf8")
+    """As `write_bytes`; what cannot be encoded fails before anything is touched."""
+    write_bytes(path, text.encode("utf8"))
+
+
+def write_bytes(path, data: bytes) -> None:
+    """Write a file whole or leave it as it was."""
     handle, temporary = tempfile.mkstemp(dir=os.path.dirname(os.path.abspath(path)), suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(encoded)
+            file.write(data)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
