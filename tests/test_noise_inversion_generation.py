@@ -164,6 +164,17 @@ def test_another_checkpoint_is_inverted_anew(host, monkeypatch):
     assert inversion_calls(host) == STEPS
 
 
+def test_what_an_inpainting_checkpoint_sees_is_part_of_it(host, monkeypatch):
+    """The same picture under another mask is another picture to its network."""
+    monkeypatch.setattr(shared.sd_model.model, "conditioning_key", "hybrid")
+    inpaint = {"inpaint_full_res": False, "inpainting_fill": 1, "mask_blur": 0}
+    for where, calls in (((64, 32, 160, 96), STEPS), ((64, 32, 160, 96), 0), ((96, 32, 192, 96), STEPS)):
+        mask = Image.new("L", (256, 128))
+        mask.paste(255, where)
+        host.draw({**INVERT, **TILES}, mask=mask, **inpaint)
+        assert inversion_calls(host) == calls
+
+
 def test_networks_of_the_prompt_are_part_of_it(host, monkeypatch):
     from modules import extra_networks
 
