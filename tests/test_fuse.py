@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from tile_methods.fuse import Prediction, fuse
 from tile_methods.planner import Layout, Planner
-from tile_utils.conditions import condition_of, picked_rows
+from tile_utils.conditions import condition_of, picked_rows, scale_on
 from tile_utils.grid import make_grid
 from tile_utils.surface import Surface, Window, add, read
 from tile_utils.weights import WEIGHTINGS
@@ -138,6 +138,34 @@ def test_conditions_of_one_row_or_no_row_serve_every_row():
     assert cut["style"] is cond["style"]
     assert cut["schedule"] is cond["schedule"]
     assert cut["c_concat"][0].shape == (6, 5, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("shape", "scale"),
+    [
+        ((2, 4, 4, 6), 1),
+        ((2, 3, 32, 48), 8),
+        ((2, 3, 5, 32, 48), 8),  # pictures in time
+        ((2, 3, 4, 48), 0),  # as wide, but not as high
+        ((2, 3, 32, 7), 0),
+        ((2, 5, 1, 1), 0),
+        ((2, 32, 48), 0),  # a text of 32 tokens
+    ],
+)
+def test_what_is_spatial(shape, scale):
+    assert scale_on(Surface(4, 6), torch.zeros(shape)) == scale
+
+
+def test_batches_are_drawn_in_the_order_that_is_asked_for():
+    x, drawn = torch.randn(1, 4, 40, 56), []
+    plan = planned(x, METHODS[0])
+
+    def model(batch, x, sigma, cond):
+        drawn.append(batch)
+        return x
+
+    fuse(plan, model, x, torch.ones(1), {}, batches=plan.batches[::-1])
+    assert drawn == plan.batches[::-1]
 
 
 def test_some_rows_of_a_condition():

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tile_utils.grid import MIN_STRIDE, batch_count, make_axis, make_grid, phases, region_window, split_evenly
-from tile_utils.surface import Surface, add
+from tile_utils.surface import Surface, Window, add
 from tile_utils.weights import gaussian_weights, uniform_weights
 
 sizes = st.integers(1, 300)
@@ -145,6 +145,23 @@ def test_a_region_of_a_model_with_patches_has_whole_ones(x, y, w, h, width, heig
     assert window.x + window.w <= 2 * width
     assert window.y + window.h <= 2 * height
     assert 0 <= int(x * 2 * width) - window.x <= 1
+
+
+@pytest.mark.parametrize(
+    ("box", "multiple", "window"),
+    [
+        ((0.25, 0.5, 0.5, 0.25), 1, Window(12, 10, 6, 20)),
+        ((0.26, 0.53, 0.51, 0.26), 1, Window(12, 10, 7, 21)),  # 10.4, 12.72, 20.4 and 6.24
+        ((0.26, 0.53, 0.51, 0.26), 4, Window(12, 8, 8, 24)),
+        ((0.5, 0.5, 1.0, 1.0), 1, Window(12, 20, 12, 20)),
+        ((1.0, 0.0, 1.0, 1.0), 1, None),
+        ((0.0, 1.0, 1.0, 1.0), 1, None),
+        ((0.0, 0.0, 0.0, 1.0), 1, None),
+        ((0.0, 0.0, 1.0, 0.0), 1, None),
+    ],
+)
+def test_where_a_region_lies_on_a_canvas_of_40x24(box, multiple, window):
+    assert region_window(*box, 40, 24, multiple) == window
 
 
 def test_gaussian_weights_follow_the_paper_on_each_axis():

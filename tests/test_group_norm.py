@@ -1,9 +1,10 @@
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from tile_utils.group_norm import affine, measure, pool
+from tile_utils.group_norm import Affine, Moments, affine, measure, pool
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=5), st.sampled_from([1, 2, 4]), st.integers(0, 99))
@@ -18,6 +19,32 @@ def test_pieces_of_any_size_give_the_norm_of_the_whole(heights, groups, seed):
     )
     change = affine(norm, pool([measure(piece, groups) for piece in x.split(heights, dim=2)]))
     assert torch.allclose(x * change.scale + change.shift, norm(x), atol=1e-4)
+
+
+def test_moments_of_pieces_by_hand():
+    """0 and 3, 3: shares of 1/3 and 2/3, in float64."""
+    one, two = (
+        Moments(n, torch.full((1, 1), m), torch.full((1, 1), v)) for n, m, v in ((1, 0.0, 0.0), (2, 3.0, 3.0))
+    )
+    both = pool([one, two])
+    assert both.count == 3
+    assert both.mean.item() == pytest.approx(2, abs=1e-12)
+    assert both.var.item() == pytest.approx(4, abs=1e-12)  # 2/3 of 3 inside, 2 between
+
+
+def test_what_has_no_variance_is_divided_by_the_root_of_eps():
+    norm = nn.GroupNorm(1, 1, eps=0.25, affine=False)
+    norm.weight = nn.Parameter(torch.ones(1))  # only its device is asked for
+    change = affine(norm, pool([measure(torch.full((1, 1, 4, 4), 3.0), 1)]))
+    assert (change.scale.item(), change.shift.item()) == (2, -6)
+
+
+def test_the_norm_of_every_image_that_stands_several_times():
+    change = Affine(
+        torch.tensor([1.0, 2.0]).view(2, 1, 1, 1), torch.tensor([3.0, 4.0]).view(2, 1, 1, 1)
+    ).images(2)
+    assert change.scale.flatten().tolist() == [1, 1, 2, 2]
+    assert change.shift.flatten().tolist() == [3, 3, 4, 4]
 
 
 def test_a_large_mean_does_not_drown_the_variance():

@@ -79,7 +79,7 @@ pictures = st.integers(0, 1000).map(
 )
 
 
-@given(pictures, st.integers(2, 512), st.sampled_from([0.0, 0.01, 1.0, 2.0]))
+@given(pictures, st.integers(2, 512), st.sampled_from([0.0, 0.01, 1.0, 2.0, 100.0]))
 def test_the_mask_is_a_share_in_the_latents_size(picture, kernel, strength):
     mask = renoise_mask(picture, kernel, strength, (5, 7))
     assert mask.shape == (1, 1, 5, 7)
@@ -109,6 +109,12 @@ def test_the_detail_beside_an_edge(kernel):
     flat = 1 - (2 / 9) / (2 / 9 + 0.01)
     expected = 3 * flat * torch.tensor([1 / 6, 1 / 3, 1 / 3, 1 / 6])
     assert torch.allclose(renoise_mask(picture, kernel, 3.0, (1, 4))[0, 0, 0], expected, atol=1e-6)
+
+
+def test_long_sums_do_not_drown_a_flat_picture():
+    """Running sums of a wide picture reach thousands; in float32 their differences would be noise."""
+    mask = renoise_mask(torch.full((1, 3, 8, 40000), 0.7), 9, 100.0, (1, 5000))
+    assert mask.max() < 1e-3
 
 
 def test_a_kernel_wider_than_the_picture_sees_it_all():

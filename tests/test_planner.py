@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tile_methods.fuse import fuse
+from tile_methods.inversion import renoise_mask
 from tile_methods.noise import add_noise
+from tile_methods.patch import Patch, cover_of, total_of
 from tile_methods.planner import Layout, Planner, Region
 from tile_utils.grid import make_grid
 from tile_utils.surface import Surface, Window
@@ -163,6 +165,44 @@ def test_the_feather_grows_with_the_square_of_the_distance():
     assert torch.equal(mask, mask.flip(0))
     assert torch.equal(mask, mask.flip(1))
     assert (feather_mask(20, 10, 0.0) == 1).all()
+
+
+@pytest.mark.parametrize("ratio", [0.9, 1.0])
+def test_the_feather_of_an_odd_side(ratio):
+    """Half of 7 is 3, of which 0.9 are 2 whole pixels."""
+    row = {0.9: [0, 1 / 4, 1, 1, 1, 1 / 4, 0], 1.0: [0, 1 / 9, 4 / 9, 1, 4 / 9, 1 / 9, 0]}[ratio]
+    assert feather_mask(7, 40, ratio)[20].tolist() == pytest.approx(row)
+    assert feather_mask(40, 7, ratio)[:, 20].tolist() == pytest.approx(row)
+
+
+def test_places_tell_patches_apart_and_stay():
+    regions = [at(0, 0, 8, 8, 1), at(10, 0, 8, 8, 2), at(20, 0, 8, 8, 3, True)]
+
+    def places():
+        plan = Planner(layout_of(regions, draw_background=True)).plan(0)
+        return [patch.place for batch in plan.batches for patch in batch.patches]
+
+    assert len(set(places())) == len(places()) == len(layout_of(()).grid) + 3
+    assert places() == places()
+
+
+def test_a_layer_without_weight_is_divided_by_one():
+    """So that what nothing is drawn of stays 0 and no NaN."""
+    patches = [Patch(Window(0, 0, 1, 2), torch.tensor([[0.5, 0.0]]), "it")]
+    assert total_of(patches, Surface(1, 3), torch.device("cpu")).tolist() == [[0.5, 1, 1]]
+    assert cover_of(patches, Surface(1, 3), torch.device("cpu")).tolist() == [[0.5, 0, 0]]
+
+
+@pytest.mark.parametrize("method", ["MultiDiffusion", "Mixture of Diffusers"])
+def test_all_is_made_on_the_canvas_own_device(method):
+    """Whatever the default device is: on `meta` nothing could be computed."""
+    layout = layout_of([at(0, 0, W, H, 1), at(8, 4, 16, 12, 2, True, 0.5), at(0, 0, 8, 8, 3, True)], method)
+    x, sigma = torch.randn(1, 1, H, W), torch.ones(1)
+    with torch.device("meta"):
+        fused = fuse(Planner(layout).plan(0), lambda batch, x, sigma, cond: x, x, sigma, {})
+        mask = renoise_mask(x[:, [0, 0, 0]], 9, 1.0, (3, 5))
+    assert torch.allclose(fused, x, atol=1e-5)
+    assert mask.device == x.device
 
 
 def test_overlapping_noises_keep_the_variance():

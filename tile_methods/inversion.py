@@ -75,12 +75,10 @@ def renoise_mask(images: Tensor, kernel: int, strength: float, latent: tuple[int
         kernel: side of the filter's window in pixels; an even one counts as the next odd one, which has a centre.
         latent: height and width of the latent.
     """
-    weights = images.new_tensor([0.299, 0.587, 0.114]).view(
-        1, 3, 1, 1
-    )  # luma of ITU-R BT.601, as Pillow's "L"
-    grey = (images * weights).sum(1, keepdim=True)
+    luma = images.new_tensor([0.299, 0.587, 0.114]).view(3, 1, 1)  # of ITU-R BT.601, as Pillow's "L"
+    grey = (images * luma).sum(1, keepdim=True)
     detail = (_smooth(grey, kernel) - grey).abs_()
-    return (F.adaptive_avg_pool2d(detail, latent) * strength).clamp_(0, 1)
+    return (F.adaptive_avg_pool2d(detail, latent) * strength).clamp_(max=1)
 
 
 def mix_noise(inverse: Tensor, random: Tensor, share: Tensor) -> Tensor:
