@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tile_methods.fuse import fuse
 from tile_methods.inversion import renoise_mask
 from tile_methods.noise import add_noise
-from tile_methods.patch import Patch, cover_of, total_of
+from tile_methods.patch import MAIN_NETWORKS, Patch, cover_of, total_of
 from tile_methods.planner import Layout, Planner, Region
 from tile_utils.grid import make_grid
 from tile_utils.surface import Surface, Window
@@ -134,6 +134,7 @@ def test_a_step_begins_with_the_networks_in_use():
     regions = [at(0, 0, 8, 8, 1), at(10, 0, 8, 8, 2)]
     plan = Planner(layout_of(regions, networks={1: "a", 2: "b"})).plan(0)
     assert [batch.networks for batch in plan.starting_with("b")][0] == "b"
+    assert {batch.networks for batch in plan.batches} == {MAIN_NETWORKS, "a", "b"}
     assert set(plan.starting_with("b")) == set(plan.batches)
     assert plan.starting_with("none of these") == list(plan.batches)
 

@@ -78,6 +78,11 @@ def test_a_window_that_leaves_a_plane_is_refused(case, axis, beyond):
         add(canvas(surface, scale), 1, outside, surface, scale)
 
 
+def test_the_sentence_names_the_axis():
+    with pytest.raises(ValueError, match="^2 … 5 does not lie on an axis of 4$"):
+        read(torch.zeros(8, 4), Window(0, 2, 8, 3), Surface(8, 4))
+
+
 def test_a_window_larger_than_what_it_wraps_around_is_refused():
     with pytest.raises(ValueError, match="does not lie"):
         read(torch.zeros(4, 4), Window(0, 1, 4, 5), Surface(4, 4, (True, True)))
