@@ -211,6 +211,10 @@ def test_the_refiner_encodes_with_the_main_prompts_networks(webui, monkeypatch):
     assert active == [["main", "own"], ["main"]]
     assert seen == [["main"]]
     assert len(p.all_prompts) == 1
+    with networks.restored():
+        active.append([])  # loading it has switched all off, while the main prompt's were in use
+        p.setup_conds()
+    assert active[-1] == seen[-1] == ["main"]
 
 
 def recorded_hashes(processed):
