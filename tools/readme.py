@@ -61,6 +61,25 @@ def before_and_after(small: Image.Image, large: Image.Image, side: int = 640) ->
     return sheet
 
 
+def below(hint: Image.Image, picture: Image.Image, width: int = 1408, left: int = 700) -> Image.Image:
+    """Two parts of a wide drawing, each over what was painted after it."""
+    sheet = Image.new("RGB", (width, 4 * picture.height + 12), "white")
+    for number in range(2):
+        box = (left + number * width, 0, left + (number + 1) * width, picture.height)
+        for row, strip in enumerate((hint.convert("RGB"), picture)):
+            sheet.paste(strip.crop(box), (0, (2 * number + row) * (picture.height + 4)))
+    return sheet
+
+
+def beside(hint: Image.Image, picture: Image.Image, width: int = 704) -> Image.Image:
+    """Both, one beside the other."""
+    height = width * picture.height // picture.width
+    sheet = Image.new("RGB", (2 * width + 8, height), "white")
+    for number, each in enumerate((hint.convert("RGB"), picture)):
+        sheet.paste(each.resize((width, height), Image.Resampling.LANCZOS), (number * (width + 8), 0))
+    return sheet
+
+
 def main() -> None:
     from miniwebui import webui
 
@@ -69,6 +88,9 @@ def main() -> None:
         pictures = draw(render_commands(), Path(folder))
     for name, file in SHOWN.items():
         pictures[name].save(IMAGES / f"{file}.jpg", quality=90)
+    drawing, mountains = (Image.open(IMAGES / name) for name in ("drawing.png", "mountains.jpg"))
+    below(drawing, pictures["drawing"]).save(IMAGES / "drawing.jpg", quality=90)
+    beside(mountains, pictures["edges"]).save(IMAGES / "edges.jpg", quality=90)
     before_and_after(pictures["small"], pictures["upscaled"]).save(IMAGES / "upscale.jpg", quality=90)
 
 
