@@ -137,9 +137,18 @@ def host_state() -> dict[Any, Any]:
                     if isinstance(found, kinds)
                 }
     for name, layer in shared.sd_model.named_modules():
-        state["class of", name] = type(layer)
-        state |= {(name, key): value for key, value in vars(layer).items() if isinstance(value, kinds)}
+        state["layer", name] = type(layer)
+        own = {
+            key: value for key, value in vars(layer).items() if callable(value) and not key.startswith("_")
+        }
+        state |= {("layer", name, key): value for key, value in own.items()}
     return state
+
+
+def changed(before: dict[Any, Any], after: dict[Any, Any]) -> list[str]:
+    """What is another one or gone, and what layers have of their own that they had not."""
+    mine = [key for key in {**before, **after} if key in before or key[0] == "layer"]
+    return [str(key) for key in mine if before.get(key) != after.get(key)]
 
 
 def fuzz(seed: int, number: int, folder: Path, say: Callable[[str], None] = print) -> tuple[int, list[str]]:
@@ -164,7 +173,7 @@ def fuzz(seed: int, number: int, folder: Path, say: Callable[[str], None] = prin
             drawn(known[name], next(prompts))
         reached += fault.happened
         after = host_state()
-        left = [str(key) for key in before.keys() & after.keys() if before[key] != after[key]]
+        left = changed(before, after)
         same = all(
             np.array_equal(*pair) for pair in zip(drawn(known[following]), right[following], strict=True)
         )
