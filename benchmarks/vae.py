@@ -1,9 +1,11 @@
 """Tiled VAE beside its peers: time, memory and error of decoding a latent and of encoding a picture.
 
-.venv/bin/python benchmarks/vae.py [--only demo|sd] [--rounds 3] [--device cuda]     (from the repository's root)
+.venv/bin/python benchmarks/vae.py [--only demo|sd] [--action decode] [--side 96] [--tile 64]
+    [--ways untiled exact fast] [--rounds 3] [--device cuda]     (from the repository's root)
 
 For two VAEs: the demo's, on a real picture (PSNR is meaningful), and one of Stable Diffusion 1.x's size (width 128,
-random weights; time and memory are). All ways run in turns in one process, so the ratios hold on a noisy machine;
+random weights; time and memory are). All ways run in turns in one process, and on the CPU it is the processor's time
+that counts, so the ratios hold on a noisy machine;
 memory is taken in a process of its own for each: the peak of resident memory while it works above what was there
 before, or on CUDA what was allocated.
 
@@ -39,9 +41,11 @@ sys.path.insert(0, str(ROOT))
 
 from miniwebui.checkpoint_layout import load_checkpoint  # noqa: E402
 from painted_world.painter import paint, random_scene  # noqa: E402
-from tile_methods.vae import layers as vae_layers  # noqa: E402
-from tile_methods.vae import run as vae_executor  # noqa: E402
-from tile_methods.vae.program import compile_network  # noqa: E402
+from tile_methods.vae import layers  # noqa: E402
+from tile_methods.vae import run as tiled  # noqa: E402
+from tile_methods.vae.program import Attend  # noqa: E402
+from tile_methods.vae.recognise import recognise  # noqa: E402
+from tile_methods.vae.spans import reading  # noqa: E402
 from tile_utils.group_norm import Affine, affine, measure, pool  # noqa: E402
 
 DEMO = ROOT / "miniwebui/models/Stable-diffusion/demo.safetensors"
@@ -73,8 +77,12 @@ def demo() -> Subject:
     return Subject(vae, vae.encode(picture).latent_dist.mode(), picture)
 
 
+SIDE = 48
+"""Latent pixels of what the VAE of Stable Diffusion's size is given."""
+
+
 def sd() -> Subject:
-    """A VAE of Stable Diffusion 1.x's layout and size, for 384x384 pixels."""
+    """A VAE of Stable Diffusion 1.x's layout and size."""
     torch.manual_seed(0)
     vae = AutoencoderKL(
         block_out_channels=(128, 256, 512, 512),
@@ -84,17 +92,15 @@ def sd() -> Subject:
         latent_channels=4,
         norm_num_groups=32,
     )
-    return Subject(vae.eval(), torch.randn(1, 4, 48, 48), torch.randn(1, 3, 384, 384))
+    return Subject(vae.eval(), torch.randn(1, 4, SIDE, SIDE), torch.randn(1, 3, 8 * SIDE, 8 * SIDE))
 
 
 def decoding(mode: str) -> Callable[[AutoencoderKL, Tensor], Tensor]:
-    return lambda vae, z: vae_executor.run(vae.decoder, vae.post_quant_conv(z), tile_size=TILE, mode=mode)
+    return lambda vae, z: tiled.run(vae.decoder, vae.post_quant_conv(z), tile_size=TILE, mode=mode)
 
 
 def encoding(**options: Any) -> Callable[[AutoencoderKL, Tensor], Tensor]:
-    return lambda vae, x: mean_of(
-        vae.quant_conv(vae_executor.run(vae.encoder, x, tile_size=TILE * 8, **options))
-    )
+    return lambda vae, x: mean_of(vae.quant_conv(tiled.run(vae.encoder, x, tile_size=TILE * 8, **options)))
 
 
 def mean_of(code: Tensor) -> Tensor:
@@ -145,28 +151,32 @@ def norms_of_shrunk(vae: AutoencoderKL, z: Tensor) -> dict[int, Affine]:
     dims = (2, 3)
     small = (small - small.mean(dims, True)) / small.std(dims, keepdim=True)
     x, aside, norms = small * z.std(dims, keepdim=True) + z.mean(dims, True), None, {}
-    guard = vae_layers.Guard()
-    for task in compile_network(vae.decoder):
+    guard = layers.Guard()
+    for task in recognise(vae.decoder).tasks:
         norm = None
         if task.norm is not None:
             norm = norms[id(task.norm)] = affine(task.norm, pool([measure(x, task.norm.num_groups)]))
-        if not hasattr(task, "conv"):
-            x = vae_layers.attend(task, x, norm, guard)
+        if isinstance(task, Attend):
+            x = layers.attend(task, x, norm, guard, lambda: None)
             continue
-        aside = vae_layers.shortcut(task, x, guard) if task.opens else aside
-        x = vae_layers.whole(task, x, aside if task.closes else None, norm, guard)
+        aside = layers.shortcut(task, x, guard) if task.opens else aside
+        size = [2 * side if task.resize else side for side in x.shape[-2:]]
+        read = [reading(task.resize, 0, made, given) for made, given in zip(size, x.shape[-2:])]
+        x = layers.convolve(
+            layers.Kernel(task), [x], norm, *read, size, [aside] if task.closes else [], guard
+        )
     return norms
 
 
 def shrunk_statistics(vae: AutoencoderKL, z: Tensor) -> Tensor:
     z = vae.post_quant_conv(z)
     norms = norms_of_shrunk(vae, z)
-    sampled = vae_executor.estimate
-    vae_executor.estimate = lambda tasks, *_: [norms.get(id(task.norm)) for task in tasks]
+    sampled = tiled.Sample.norms
+    tiled.Sample.norms = lambda sample, *_: [norms.get(id(task.norm)) for task in sample.tasks]
     try:
-        return vae_executor.run(vae.decoder, z, tile_size=TILE, mode="fast")
+        return tiled.run(vae.decoder, z, tile_size=TILE, mode="fast")
     finally:
-        vae_executor.estimate = sampled
+        tiled.Sample.norms = sampled
 
 
 WAYS: dict[str, dict[str, Callable[[AutoencoderKL, Tensor], Tensor]]] = {
@@ -197,8 +207,12 @@ def given(kind: str, action: str, device: str) -> tuple[AutoencoderKL, Tensor]:
 
 
 @torch.no_grad()
-def peak_memory(kind: str, action: str, way: str, device: str, answer: multiprocessing.Queue) -> None:
+def peak_memory(
+    kind: str, action: str, way: str, device: str, sizes: tuple[int, int], answer: multiprocessing.Queue
+) -> None:
     """In a process of its own: MiB that one decoding or encoding takes."""
+    global SIDE, TILE
+    SIDE, TILE = sizes
     vae, x = given(kind, action, device)
     WAYS[action]["untiled"](vae, x[..., : WARM_UP[action], : WARM_UP[action]])
     if device == "cuda":
@@ -225,7 +239,7 @@ MAKERS = {"demo": demo, "sd": sd}
 def measured_memory(kind: str, action: str, way: str, device: str) -> float:
     context = multiprocessing.get_context("spawn")
     answer = context.Queue()
-    process = context.Process(target=peak_memory, args=(kind, action, way, device, answer))
+    process = context.Process(target=peak_memory, args=(kind, action, way, device, (SIDE, TILE), answer))
     process.start()
     value = answer.get()
     process.join()
@@ -233,17 +247,19 @@ def measured_memory(kind: str, action: str, way: str, device: str) -> float:
 
 
 @torch.no_grad()
-def compare(kind: str, action: str, rounds: int, device: str) -> None:
+def compare(kind: str, action: str, rounds: int, device: str, only: list[str] | None) -> None:
     (vae, x), ways = given(kind, action, device), WAYS[action]
+    ways = {way: ways[way] for way in only or ways if way in ways}
+    clock = time.process_time if device == "cpu" else time.perf_counter
     for run in ways.values():
         run(vae, x[..., : WARM_UP[action], : WARM_UP[action]])
     times: dict[str, list[float]] = {way: [] for way in ways}
     results = {}
     for _ in range(rounds):
         for way, run in ways.items():
-            start = time.perf_counter()
+            start = clock()
             results[way] = run(vae, x).cpu()
-            times[way].append(time.perf_counter() - start)
+            times[way].append(clock() - start)
     if action == "decode":
         results = {way: result.clamp(-1, 1) for way, result in results.items()}
     reference = results["untiled"]
@@ -262,16 +278,22 @@ def compare(kind: str, action: str, rounds: int, device: str) -> None:
 
 
 def main() -> None:
+    global SIDE, TILE
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", choices=sorted(MAKERS))
+    parser.add_argument("--action", choices=sorted(WAYS))
+    parser.add_argument("--ways", nargs="+", help="only these; untiled must be among them")
+    parser.add_argument("--side", type=int, default=SIDE, help="latent pixels, of `sd`")
+    parser.add_argument("--tile", type=int, default=TILE, help="latent pixels")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
+    SIDE, TILE = options.side, options.tile
     for kind in [options.only] if options.only else MAKERS:
-        for action in WAYS:
-            compare(kind, action, options.rounds, options.device)
+        for action in [options.action] if options.action else WAYS:
+            compare(kind, action, options.rounds, options.device, options.ways)
 
 
 if __name__ == "__main__":

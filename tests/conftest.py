@@ -1,5 +1,6 @@
 """The mini WebUI without a page, with a small random model of the demo's shape: what the tests run on."""
 
+import re
 import socket
 import threading
 import time
@@ -114,17 +115,29 @@ def learned(webui, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def tiled_calls(webui, monkeypatch):
+def vae_progress(webui, monkeypatch):
+    """Functions of (network, done) that are called with what the page is told: "Tiled VAE decoder: 1 of 12"."""
+    state, listeners = webui.shared.state, []
+
+    class Told(type(state)):
+        @property
+        def textinfo(self):
+            return vars(self).get("told")
+
+        @textinfo.setter
+        def textinfo(self, text):
+            vars(self)["told"] = text
+            if (found := re.fullmatch(r"Tiled VAE (\w+): (\d+) of \d+", text or "")) is not None:
+                for listener in listeners:
+                    listener(found[1], int(found[2]))
+
+    monkeypatch.setattr(state, "__class__", Told)
+    return listeners
+
+
+@pytest.fixture
+def tiled_calls(vae_progress):
     """Which networks of the VAE ran tiled, in order."""
-    from tile_host import vae as tile_host_vae
-
     seen = []
-    original = tile_host_vae._Watch.progress
-
-    def progress(self, done, total):
-        if done == 1:
-            seen.append(self._name.split()[-1])
-        original(self, done, total)
-
-    monkeypatch.setattr(tile_host_vae._Watch, "progress", progress)
+    vae_progress.append(lambda network, done: seen.append(network) if done == 1 else None)
     return seen

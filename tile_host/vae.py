@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -33,10 +35,15 @@ class TiledVAEGeneration(Generation):
         super().__init__()
         self.settings = settings
         self._model = self.stack.enter_context(ExitStack())  # what is changed on the checkpoint in use
+        self._told: set[str] = set()
+        self._presses = _Presses()
+        self._thread = threading.get_ident()
 
     def begin(self, p: Any) -> None:
         # A dict of its own: an X/Y/Z plot's copies of `p` share theirs.
         p.extra_generation_params = {**p.extra_generation_params, INFOTEXT_KEY: to_infotext(self.settings)}
+        self._p = p
+        self.stack.enter_context(self._presses.counted())
         self.stack.enter_context(host.vae.checkpoint_followed(self._attach))
         self._attach(p.sd_model)
 
@@ -52,40 +59,81 @@ class TiledVAEGeneration(Generation):
             (vae.encoder, settings.encoder_tile_size, settings.fast_encoder, "encoder"),
             (vae.decoder, settings.decoder_tile_size, settings.fast_decoder, "decoder"),
         ):
-            watch = _Watch(f"Tiled VAE {name}")
             enter(
                 tiled_network(
                     net,
                     size,
                     mode="fast" if fast else "exact",
                     color_fix=settings.color_fix,
-                    progress=watch.progress,
-                    interrupted=watch.interrupted,
+                    progress=lambda done, total: _CALL.get().progress(done, total),
+                    interrupted=lambda: _CALL.get().interrupted(),
+                    tell=partial(self._tell, name),
                 )
             )
-            enter(_prepared(net, watch, settings.vae_to_gpu))
+            enter(_watched(net, partial(self._call, name), _Loan(net, settings.vae_to_gpu)))
         enter(_interruptible(model))
 
+    def _call(self, name: str) -> _Call:
+        own = threading.get_ident() == self._thread
+        return _Call(f"Tiled VAE {name}", self._presses, shown=own, always=name == "encoder")
 
-class _Watch:
-    """Shows how far a network is, and tells whether the user has asked to stop since it began."""
+    def _tell(self, name: str, sentence: str) -> None:
+        """Say, once, that another mode does the work, and write it into the picture's text."""
+        if threading.get_ident() == self._thread:
+            self._p.extra_generation_params[f"Tiled VAE {name}"] = "fast mode, for want of memory"
+        if sentence not in self._told:
+            self._told.add(sentence)
+            logger.warning("%s", sentence)
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+
+class _Presses:
+    """How often the user has asked to stop: the host's flag alone does not tell a second time from the first."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def counted(self) -> AbstractContextManager[None]:
+        """Count for as long as this lasts."""
+
+        def counting(host: Callable[[], None]) -> Callable[[], None]:
+            def interrupt() -> None:
+                self.count += 1
+                host()
+
+            return interrupt
+
+        return patching.wrapped(shared.state, "interrupt", counting)
+
+
+class _Call:
+    """One call of one network: shows how far it is, and tells whether it is to stop.
+
+    Previews are decoded in other threads at the same time, so nothing of this is shared.
+
+    Args:
+        shown: is this the generation itself?
+        always: stop for what was asked before the call too. A picture that was interrupted while sampling is decoded
+            all the same, as the host does it; but after that nothing is left to encode for.
+    """
+
+    def __init__(self, name: str, presses: _Presses, shown: bool, always: bool) -> None:
+        self._name, self._presses, self._shown = name, presses, shown
         self._bar: tqdm[Any] | None = None
-        self._was_interrupted = False
+        self._before = presses.count
+        self._ignored = bool(shared.state.interrupted) and not always
 
     def __enter__(self) -> None:
-        # A picture that was interrupted while sampling is decoded all the same, as the host does it.
-        self._was_interrupted = shared.state.interrupted
+        self._token = _CALL.set(self)
 
     def __exit__(self, *error: Any) -> None:
+        _CALL.reset(self._token)
         if self._bar is not None:
             self._bar.close()
             shared.state.textinfo = None
-        self._bar = None
 
     def progress(self, done: int, total: int) -> None:
+        if not self._shown:
+            return
         if self._bar is None:
             hidden = host.job.progress_hidden()
             self._bar = tqdm(desc=self._name, unit="part", leave=False, disable=hidden)
@@ -94,37 +142,61 @@ class _Watch:
         shared.state.textinfo = f"{self._name}: {done} of {total}"
 
     def interrupted(self) -> bool:
-        return bool(shared.state.interrupted) and not self._was_interrupted
+        return self._presses.count > self._before or (bool(shared.state.interrupted) and not self._ignored)
+
+
+_CALL: ContextVar[_Call] = ContextVar("the call of this thread")
+
+
+class _Loan:
+    """Lends the GPU to a network that lies on the CPU, until nobody uses it any more."""
+
+    def __init__(self, net: nn.Module, wanted: bool) -> None:
+        self._net, self._wanted = net, wanted
+        self._lock, self._users = threading.Lock(), 0
+        self._home: torch.device | None = None
+
+    @contextmanager
+    def taken(self, x: Tensor) -> Iterator[torch.device]:
+        """Where the network is meanwhile, or x's device if it stays where it was."""
+        with self._lock:
+            if not self._users:
+                self._lend()
+            self._users += 1
+        try:
+            yield x.device if self._home is None else devices.device
+        finally:
+            with self._lock:
+                self._users -= 1
+                if not self._users:
+                    self._give_back()
+
+    def _lend(self) -> None:
+        home = next(self._net.parameters()).device
+        if self._wanted and home.type == "cpu" and devices.device.type != "cpu":
+            self._net.to(devices.device)
+            self._home = home
+
+    def _give_back(self) -> None:
+        if self._home is not None:
+            self._net.to(self._home)
+            self._home = None
+            devices.torch_gc()
 
 
 @contextmanager
-def _prepared(net: nn.Module, watch: _Watch, to_gpu: bool) -> Iterator[None]:
-    """Around each call of the network: watch it, and lend it the GPU if it lies on the CPU and is wanted there."""
+def _watched(net: nn.Module, new_call: Callable[[], _Call], loan: _Loan) -> Iterator[None]:
+    """Around each call of the network: watch it, and lend it the GPU; what goes in is sent, the result sent back."""
 
     def watching(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        def prepared(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-            with watch, _lent_gpu(net, to_gpu):
-                return forward(x, *args, **kwargs)
+        def watched(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+            with new_call(), loan.taken(x) as device:
+                return forward(x.to(device), *args, **kwargs).to(x.device)
 
-        return prepared
+        return watched
 
     with patching.wrapped(net, "forward", watching):
         yield
-
-
-@contextmanager
-def _lent_gpu(net: nn.Module, wanted: bool) -> Iterator[None]:
-    """Move a network that lies on the CPU to the GPU, and back afterwards."""
-    home, gpu = next(net.parameters()).device, devices.get_optimal_device()
-    if not wanted or home.type != "cpu" or gpu.type == "cpu":
-        yield
-        return
-    net.to(gpu)
-    try:
-        yield
-    finally:
-        net.to(home)
-        devices.torch_gc()
 
 
 @contextmanager
@@ -137,7 +209,7 @@ def _interruptible(model: Any) -> Iterator[None]:
 
     def nothing(encode: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
         # The host asks for interruption again before it samples; what is encoded here is never drawn.
-        with patching.attribute(vae.encoder, "forward", lambda x: _empty_code(vae.encoder, x)):
+        with patching.attribute(vae.encoder, "forward", partial(_empty_code, vae.encoder)):
             return encode(x, *args, **kwargs)
 
     with (

@@ -76,6 +76,14 @@ def wrapped(owner: Any, name: str, make: Decorator) -> Iterator[None]:
             _give_back(owner, name, top.before)
 
 
+def below_wrappers(owner: Any, name: str) -> Any:
+    """The instance's own attribute as it is without the wrappers of `wrapped`, or None if it has none."""
+    found = vars(owner).get(name, _ABSENT)
+    while isinstance(found, _Wrapper):
+        found = found.before
+    return None if found is _ABSENT else found
+
+
 def closed_with(owner: Any, undo: Callable[[], None]) -> AbstractContextManager[None]:
     """Call `undo` before the owner's own `close`.
 

@@ -4,24 +4,38 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from tile_methods.vae.program import UnsupportedNetwork
-from tile_methods.vae.run import Mode, Storage, run
+from tile_methods.vae.run import Storage, run
+from tile_methods.vae.stages import Mode
 from tile_utils import patching
 from tile_utils.surface import OPT_F
 
 logger = logging.getLogger("Tiled VAE")
+OWN_TILES = ("use_tiling", "use_slicing")
+"""What `diffusers` has on a VAE to work on blended tiles, or on one image after the other."""
+
+
+def _why_whole(net: nn.Module, x: Tensor, further: bool) -> str | None:
+    """Why the network's own forward runs on something larger than a tile, in words; None if it need not."""
+    if further:
+        return "The VAE was given more than a picture or latent; it runs as a whole."
+    if torch.is_grad_enabled() and (net.training or x.requires_grad):
+        return "Gradients are wanted, which tiles do not give; the VAE runs as a whole."
+    return None
 
 
 @contextmanager
 def tiled_network(net: nn.Module, tile_size: int, **options: Any) -> Iterator[None]:
     """Let one encoder or decoder run tiled, without gradients.
 
-    Calls with further arguments (a decoder's `latent_embeds`, say) are left to the network: tiles know only `x`.
+    Calls with further arguments (a decoder's `latent_embeds`, say) are left to the network: tiles know only `x`. So
+    are calls that want gradients: in training, or with an input that requires them.
 
     Args:
         net: the network; only this instance is touched.
@@ -33,19 +47,35 @@ def tiled_network(net: nn.Module, tile_size: int, **options: Any) -> Iterator[No
             if x.shape[-2] * x.shape[-1] <= tile_size**2:
                 logger.debug("%dx%d is no more than one tile; nothing is tiled.", x.shape[-1], x.shape[-2])
                 return original(x, *args, **kwargs)
-            if any(argument is not None for argument in (*args, *kwargs.values())):
-                logger.warning("The VAE was given more than a picture or latent; it runs as a whole.")
+            further = any(argument is not None for argument in (*args, *kwargs.values()))
+            if (reason := _why_whole(net, x, further)) is not None:
+                logger.warning("%s", reason)
                 return original(x, *args, **kwargs)
             try:
                 return run(net, x, tile_size=tile_size, **options)
             except UnsupportedNetwork as error:
                 logger.warning("This VAE cannot be tiled (%s); it runs as a whole.", error)
-                return original(x, *args, **kwargs)
+            return original(x, *args, **kwargs)
 
         return forward
 
     with patching.wrapped(net, "forward", tiling):
         yield
+
+
+@contextmanager
+def _own_tiles_off(vae: Any) -> Iterator[None]:
+    """Whoever switches the VAE's own tiles on, before or meanwhile: they are off, and afterwards as was wished."""
+    wished = {name: vars(vae)[name] for name in OWN_TILES if name in vars(vae)}
+
+    def switch(name: str) -> property:
+        return property(lambda _: False, lambda _, value: wished.__setitem__(name, value))
+
+    switches = {name: switch(name) for name in wished}
+    with patching.instance_class(vae, **switches) if switches else nullcontext():
+        yield
+    for name, value in wished.items():
+        setattr(vae, name, value)
 
 
 @contextmanager
@@ -59,6 +89,8 @@ def tiled_vae(
 ) -> Iterator[None]:
     """Encode and decode in little memory, with the result of the whole: `with tiled_vae(pipe.vae): pipe(...)`.
 
+    `vae.enable_tiling()` and `vae.enable_slicing()` have no effect meanwhile.
+
     Args:
         vae: an AutoencoderKL of `diffusers` or of the `ldm`/`sgm` layout: something with `encoder` and `decoder`.
         tile_size: latent pixels.
@@ -66,6 +98,7 @@ def tiled_vae(
         mode, color_fix, storage: see `run.run`.
     """
     with ExitStack() as stack:
+        stack.enter_context(_own_tiles_off(vae))
         sizes = ((vae.decoder, tile_size), (vae.encoder, encoder_tile_size or tile_size * OPT_F))
         for net, size in sizes:
             stack.enter_context(tiled_network(net, size, mode=mode, color_fix=color_fix, storage=storage))

@@ -1,49 +1,109 @@
 """Fast work: every tile runs alone through a stretch of tasks; the statistics of GroupNorm are estimated before.
 
-Crops of the true feature map, spread over it, are worked off at full resolution without padding, and their
+Crops of the true feature map, spread over it, are worked off at full resolution just as tiles are, and their
 statistics pooled, weighted so that the crops together have the channel means of the whole map. Nothing is shrunk, so
 what is sampled has the distribution of the whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
-from math import ceil, prod
+from math import ceil
 from random import Random
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from tile_methods.vae import layers
-from tile_methods.vae.program import DOWN, SAME, UP, Convolve
+from tile_methods.vae.program import Convolve, modules_of, output_shape, scale_of
+from tile_methods.vae.residence import Residence
+from tile_methods.vae.spans import Reading, chain, reach
 from tile_utils.group_norm import Affine, Moments, affine, measure, pool
-from tile_utils.surface import Surface, Window, read_all
+from tile_utils.surface import Window
 
-SAMPLED = 1 / 4
+SAMPLED = 1 / 8
 """Part of the feature map that the crops cover at most, about; large maps need no more than MOST_CROPS."""
-CROP = 12
+CROP = 6
 """Side of what a crop keeps after all convolutions, in pixels of the map that is cut."""
-FEWEST_CROPS, MOST_CROPS = 9, 128
+FEWEST_CROPS, MOST_CROPS = 36, 256
 RIDGE = 0.1
 """Pull of the crops' weights towards equal ones."""
 
 
-def reach(tasks: list[Convolve]) -> int:
-    """How far a pixel of the result looks on each side, in pixels of the input."""
-    pixels = 0
-    for task in reversed(tasks):
-        pixels = {UP: ceil((pixels + 1) / 2), DOWN: 2 * pixels + 2, SAME: pixels + 1}[task.resize]
-    return pixels
+def slices_of(box: Window) -> tuple[slice, slice]:
+    """Rows and columns, for the last two axes of a tensor."""
+    return slice(box.y, box.y + box.h), slice(box.x, box.x + box.w)
 
 
-def _scales(tasks: list[Convolve]) -> tuple[int, int]:
-    """(how many times larger, how many times smaller) the tasks make a picture."""
-    return (
-        prod(2 for task in tasks if task.resize == UP),
-        prod(2 for task in tasks if task.resize == DOWN),
-    )
+@dataclass(frozen=True)
+class Tile:
+    """A part of the result, and what each task reads for it: no more than what the next one needs."""
+
+    tasks: Sequence[Convolve]
+    rows: list[Reading]
+    columns: list[Reading]
+    box: Window
+    """In the result."""
+
+    @cached_property
+    def shape(self) -> tuple[tuple[int, ...], ...]:
+        """Equal for tiles that can be worked off as one batch."""
+        return tuple(
+            (read.stop - read.start, read.before, read.after, read.skip)
+            for readings in (self.rows, self.columns)
+            for read in readings
+        ) + ((self.box.w, self.box.h),)
+
+    def output(self, task: int) -> tuple[slice, slice]:
+        """(rows, columns) of what a task gives."""
+        if task + 1 == len(self.tasks):
+            return slices_of(self.box)
+        rows, columns = self.rows[task + 1], self.columns[task + 1]
+        return slice(rows.start, rows.stop), slice(columns.start, columns.stop)
+
+    def cut(self, x: Tensor) -> Tensor:
+        """What the first task reads of `x` [N, C, H, W], around the edges if the network is seamless."""
+        (top, bottom), (left, right) = ((read.start, read.stop) for read in (self.rows[0], self.columns[0]))
+        if top >= 0 and bottom <= x.shape[-2] and left >= 0 and right <= x.shape[-1]:
+            return x[..., top:bottom, left:right]
+        rows, columns = (
+            torch.arange(start, stop, device=x.device) % size
+            for (start, stop), size in zip(((top, bottom), (left, right)), x.shape[-2:])
+        )
+        return x.index_select(-2, rows).index_select(-1, columns)
+
+
+def tile_at(tasks: Sequence[Convolve], box: Window, height: int, width: int) -> Tile:
+    """The tile of `tasks` that gives `box` of the result for an input of height x width."""
+    seamless = any(task.wraps for task in tasks)
+    readings = []
+    for first, length, size in ((box.y, box.h, height), (box.x, box.w, width)):
+        lengths: list[int | None] = []
+        for task in tasks:
+            lengths.append(None if seamless else size)
+            size = output_shape(task, (1, 1, size, size))[-1]
+        readings.append(chain([task.resize for task in tasks], first, first + length, lengths))
+    return Tile(tasks, readings[0], readings[1], box)
+
+
+def step(
+    tile: Tile, index: int, kernel: layers.Kernel, x: Tensor, aside: Tensor | None, norm: Affine | None,
+    guard: layers.Guard,
+) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+    """(what task `index` gives, what its block has put aside) for a tile, or for a batch of equal ones."""
+    task, read = tile.tasks[index], (tile.rows[index], tile.columns[index])
+    if task.opens:
+        needed = zip(tile.output(index + 1), read)
+        y, x0 = (slice(part.start - whole.start, part.stop - whole.start) for part, whole in needed)
+        aside = layers.shortcut(task, x[..., y, x0], guard)
+    rows, columns = tile.output(index)
+    size = (rows.stop - rows.start, columns.stop - columns.start)
+    added = [aside] if task.closes and aside is not None else []
+    out = layers.convolve(kernel, [x], norm, *read, size, added, guard)
+    return out, None if task.closes else aside
 
 
 def _jittered(length: int, side: int, count: int, random: Random) -> list[int]:
@@ -54,21 +114,26 @@ def _jittered(length: int, side: int, count: int, random: Random) -> list[int]:
     return [int((i + random.random()) * (length - side) / count) for i in range(count)]
 
 
-def sample_boxes(height: int, width: int, margin: int) -> list[Window]:
-    """Crops, spread over the map, of CROP pixels and the margin that unpadded convolutions take away."""
-    tall, wide = min(height, CROP + 2 * margin), min(width, CROP + 2 * margin)
+def sample_boxes(height: int, width: int, unit: int = 1) -> list[Window]:
+    """Crops of side CROP, spread over the map, at multiples of `unit`."""
+    tall, wide = (min(side, max(1, CROP // unit)) for side in (height // unit, width // unit))
     count = min(MOST_CROPS, max(FEWEST_CROPS, height * width * SAMPLED / CROP**2))
     rows = max(1, min(MOST_CROPS, round((count * height / width) ** 0.5)))
     cols = max(1, min(MOST_CROPS // rows, ceil(count / rows)))
     random = Random(rows * cols)  # the same picture every time
     return [
-        Window(y, x, tall, wide)
-        for y in _jittered(height, tall, rows, random)
-        for x in _jittered(width, wide, cols, random)
+        Window(y * unit, x * unit, tall * unit, wide * unit)
+        for y in _jittered(height // unit, tall, rows, random)
+        for x in _jittered(width // unit, wide, cols, random)
     ]
 
 
-def _descriptions(parts: Sequence[Tensor]) -> Tensor:
+def _resized(box: Window, larger: int, smaller: int) -> Window:
+    """Where the tasks put a part of their input that begins and ends at multiples of `smaller`."""
+    return Window(*(value * larger // smaller for value in (box.y, box.x, box.h, box.w)))
+
+
+def descriptions(parts: Sequence[Tensor]) -> Tensor:
     """What is known of pictures in short: mean and mean square of every channel. [N, 2 C], float64 on the CPU
 
     Args:
@@ -101,97 +166,85 @@ def calibrated_weights(sampled: Tensor, wanted: Tensor) -> Tensor:
 
 
 def _by_image(per_crop: Sequence[Tensor], images: int) -> Tensor:
-    """Values of crops, chunk by chunk, each [images x crops, D], as [images, all crops, D] in float64 on the CPU."""
+    """Values of crops, batch by batch, each [images x crops, D], as [images, all crops, D] in float64 on the CPU."""
     return torch.cat([part.view(images, -1, part.shape[-1]).cpu().double() for part in per_crop], 1)
 
 
-def _pool_crops(chunks: Sequence[Moments], weights: Tensor) -> Moments:
-    """Moments of [images x crops], chunk by chunk, to those of [images]."""
-    mean, var = (_by_image([getattr(m, name) for m in chunks], len(weights)) for name in ("mean", "var"))
+def _pool_crops(batches: Sequence[Moments], weights: Tensor) -> Moments:
+    """Moments of [images x crops], batch by batch, to those of [images]."""
+    mean, var = (_by_image([getattr(m, name) for m in batches], len(weights)) for name in ("mean", "var"))
     share = weights[..., None]
     pooled = (share * mean).sum(1)
-    return Moments(chunks[0].count, pooled, (share * (var + (mean - pooled[:, None]).square())).sum(1))
+    return Moments(batches[0].count, pooled, (share * (var + (mean - pooled[:, None]).square())).sum(1))
 
 
-def chunks_of_crops(tasks: list[Convolve], height: int, width: int, tile: int) -> list[list[Window]]:
-    """The sample of a map, in parts that take no more work than a padded tile of side `tile`, but at least a crop."""
-    margin = reach(tasks)
-    boxes = sample_boxes(height, width, margin)
-    at_once = max(1, (tile + 2 * margin) ** 2 // (boxes[0].w * boxes[0].h))
-    return [boxes[start : start + at_once] for start in range(0, len(boxes), at_once)]
+class Sample:
+    """The crops of a map, in batches of equal ones that take no more work than a padded tile, but at least a crop."""
 
+    def __init__(self, tasks: Sequence[Convolve], height: int, width: int, side: int) -> None:
+        larger, smaller = scale_of(tasks)
+        self.tasks = tasks
+        self.batches: list[list[tuple[Window, Tile]]] = []
+        alike: dict[object, list[tuple[Window, Tile]]] = {}
+        for box in sample_boxes(height, width, smaller):
+            tile = tile_at(tasks, _resized(box, larger, smaller), height, width)
+            alike.setdefault(tile.shape, []).append((box, tile))
+        margin = reach([task.resize for task in tasks])
+        for crops in alike.values():
+            one = crops[0][1]
+            area = (one.rows[0].stop - one.rows[0].start) * (one.columns[0].stop - one.columns[0].start)
+            at_once = max(1, (side + 2 * margin) ** 2 // area)
+            self.batches += [crops[start : start + at_once] for start in range(0, len(crops), at_once)]
 
-def _crop_weights(x: Tensor, crops: Sequence[Tensor], margin: int) -> Tensor:
-    """`calibrated_weights` of crops [N x k, C, h, w], chunk by chunk, of `x` [N, C, H, W]."""
-    middles = [chunk[..., margin:-margin, margin:-margin] for chunk in crops]
-    seen = middles if middles[0].numel() else crops
-    rows = max(1, crops[0].shape[0] // x.shape[0] * crops[0][0, 0].numel() // x.shape[-1])
-    sampled = _by_image([_descriptions([chunk]) for chunk in seen], x.shape[0])
-    return calibrated_weights(sampled, _descriptions(x.split(rows, dim=-2)))
+    @property
+    def ticks(self) -> int:
+        return len(self.tasks) * len(self.batches)
 
+    def _weights(self, x: Tensor) -> Tensor:
+        """`calibrated_weights` of the crops of `x` [N, C, H, W]."""
+        kept = [[x[(..., *slices_of(box))] for box, _ in batch] for batch in self.batches]
+        sampled = _by_image(
+            [descriptions([torch.stack(parts, 1).flatten(0, 1)]) for parts in kept], x.shape[0]
+        )
+        rows = max(1, kept[0][0][0, 0].numel() * len(kept[0]) // x.shape[-1])
+        return calibrated_weights(sampled, descriptions(x.split(rows, dim=-2)))
 
-def estimate(
-    tasks: list[Convolve],
-    x: Tensor,
-    chunks: list[list[Window]],
-    tick: Callable[[], None],
-    guard: layers.Guard,
-) -> list[Affine | None]:
-    """GroupNorm of each task, as sampled crops of `x` [N, C, H, W] show it.
+    def norms(self, x: Tensor, tick: Callable[[], None], guard: layers.Guard) -> list[Affine | None]:
+        """GroupNorm of each task, as the crops of `x` [N, C, H, W] show it.
 
-    Args:
-        chunks: the crops, see `chunks_of_crops`.
-        tick: called after every task on every chunk; raises to stop.
-        guard: redoes what overflows.
-    """
-    surface = Surface(x.shape[-2], x.shape[-1])
-    crops = [read_all(x, boxes, surface) for boxes in chunks]
-    weights = _crop_weights(x, crops, reach(tasks))
-    asides: list[Tensor | None] = [None] * len(crops)
-    norms: list[Affine | None] = []
-    for task in tasks:
-        norm = None
-        if task.norm is not None:
-            groups = task.norm.num_groups
-            norm = affine(task.norm, _pool_crops([measure(chunk, groups) for chunk in crops], weights))
-        norms.append(norm)
-        for index, boxes in enumerate(chunks):
-            if task.opens:
-                asides[index] = layers.shortcut(task, crops[index], guard)
-            repeated = norm.images(len(boxes)) if norm is not None else None
-            aside = asides[index] if task.closes else None
-            crops[index] = layers.inner(task, crops[index], aside, repeated, guard)
-            if task.closes:
-                asides[index] = None
-            tick()
-    return norms
-
-
-def run_tile(
-    tasks: list[Convolve],
-    x: Tensor,
-    norms: list[Affine | None],
-    tick: Callable[[], None],
-    guard: layers.Guard,
-) -> Tensor:
-    """All tasks on one padded tile."""
-    aside: Tensor | None = None
-    for task, norm in zip(tasks, norms):
-        if task.opens:
-            aside = layers.shortcut(task, x, guard)
-        x = layers.whole(task, x, aside if task.closes else None, norm, guard)
-        tick()
-    return x
+        Args:
+            tick: called after every task on every batch; raises to stop.
+            guard: redoes what overflows.
+        """
+        weights = self._weights(x)
+        crops = [torch.stack([tile.cut(x) for _, tile in batch], 1).flatten(0, 1) for batch in self.batches]
+        asides: list[Tensor | None] = [None] * len(crops)
+        norms: list[Affine | None] = []
+        with Residence() as residence:
+            for index, task in enumerate(self.tasks):
+                residence.bring(modules_of(task))
+                norm, kernel = None, layers.Kernel(task)
+                if task.norm is not None:
+                    seen = [measure(batch, task.norm.num_groups) for batch in crops]
+                    norm = affine(task.norm, _pool_crops(seen, weights))
+                norms.append(norm)
+                for number, batch in enumerate(self.batches):
+                    repeated = norm.images(len(batch)) if norm is not None else None
+                    crops[number], asides[number] = step(
+                        batch[0][1], index, kernel, crops[number], asides[number], repeated, guard
+                    )
+                    tick()
+        return norms
 
 
 def _bounds(length: int, tile: int, unit: int) -> list[int]:
     """Even parts of at most about `tile`, cut at multiples of `unit`."""
     count = max(1, ceil(length / tile))
-    return [length * i // count // unit * unit for i in range(count)] + [length]
+    return sorted({length * i // count // unit * unit for i in range(count)} | {length // unit * unit})
 
 
 def tile_boxes(height: int, width: int, tile: int, unit: int) -> list[Window]:
-    """Tiles without overlap, cut at multiples of `unit`."""
+    """Tiles without overlap, cut at multiples of `unit`; less than a unit is left at the end."""
     return [
         Window(top, left, bottom - top, right - left)
         for top, bottom in pairwise(_bounds(height, tile, unit))
@@ -199,11 +252,19 @@ def tile_boxes(height: int, width: int, tile: int, unit: int) -> list[Window]:
     ]
 
 
+def tiles_of(tasks: Sequence[Convolve], height: int, width: int, side: int) -> list[Tile]:
+    """The tiles of a map of height x width; `side` of one without its padding, in pixels of the map."""
+    larger, smaller = scale_of(tasks)
+    return [
+        tile_at(tasks, _resized(box, larger, smaller), height, width)
+        for box in tile_boxes(height, width, side, smaller)
+    ]
+
+
 def run_tiles(
-    tasks: list[Convolve],
-    norms: list[Affine | None],
+    tiles: Sequence[Tile],
+    norms: Sequence[Affine | None],
     x: Tensor,
-    tile: int,
     place: torch.device,
     tick: Callable[[], None],
     guard: layers.Guard,
@@ -213,7 +274,6 @@ def run_tiles(
     Args:
         norms: GroupNorm of each task.
         x: what goes in, [N, C, H, W].
-        tile: side of a tile without its padding, in pixels of `x`.
         place: the device that the result is put together on.
         tick: called after every task on every tile; raises to stop.
         guard: redoes what overflows.
@@ -221,35 +281,19 @@ def run_tiles(
     Returns:
         In x's type, or in float32 where a tile overflows it.
     """
-    larger, smaller = _scales(tasks)
-    margin = ceil(reach(tasks) / smaller) * smaller
-    height, width = x.shape[-2:]
-    around = margin if any(layers.wraps(task) for task in tasks) and margin <= min(height, width) else 0
-    if around:
-        x = F.pad(x, (around,) * 4, mode="circular")
-    size = (height * larger // smaller, width * larger // smaller)
-    out = torch.empty(x.shape[0], tasks[-1].conv.out_channels, *size, dtype=x.dtype, device=place)
-    for box, rows, cols, padded in _tiles(x, tile_boxes(height, width, tile, smaller), margin, around):
-        tile_out = run_tile(tasks, padded, norms, tick, guard)
-        top, left = box.y * larger // smaller, box.x * larger // smaller
-        bottom = min(out.shape[-2], (box.y + box.h) * larger // smaller)
-        right = min(out.shape[-1], (box.x + box.w) * larger // smaller)
-        rows, cols = rows * larger // smaller, cols * larger // smaller
-        out = out.to(torch.promote_types(out.dtype, tile_out.dtype))
-        out[..., top:bottom, left:right] = tile_out[
-            ..., rows : rows + bottom - top, cols : cols + right - left
-        ]
+    tasks = tiles[0].tasks
+    height, width = (
+        max(box.stop for box in boxes) for boxes in zip(*(slices_of(tile.box) for tile in tiles))
+    )
+    size = (x.shape[0], tasks[-1].conv.out_channels, height, width)
+    out = torch.empty(size, dtype=x.dtype, device=place)
+    for tile in tiles:
+        part, aside = tile.cut(x), None
+        with Residence() as residence:
+            for index, (task, norm) in enumerate(zip(tasks, norms)):
+                residence.bring(modules_of(task))
+                part, aside = step(tile, index, layers.Kernel(task), part, aside, norm, guard)
+                tick()
+        out = out.to(torch.promote_types(out.dtype, part.dtype))
+        out[(..., *slices_of(tile.box))] = part
     return out
-
-
-def _tiles(
-    x: Tensor, boxes: list[Window], margin: int, around: int
-) -> Iterator[tuple[Window, int, int, Tensor]]:
-    """(box in the picture, rows and columns of padding above and left of it, padded tile) of every tile.
-
-    `around`: how much `x` was padded on each side.
-    """
-    for box in boxes:
-        y, x0 = box.y + around, box.x + around
-        top, left = max(0, y - margin), max(0, x0 - margin)
-        yield box, y - top, x0 - left, x[..., top : y + box.h + margin, left : x0 + box.w + margin]

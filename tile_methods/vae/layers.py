@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from tile_methods.vae.program import DOWN, UP, Attend, Convolve
+from tile_methods.vae.program import Attend, Convolve
+from tile_methods.vae.spans import DOWN, UP, Reading
 from tile_utils.group_norm import Affine
 
 SCORES = 2**26
@@ -47,52 +48,160 @@ def weights(module: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
     return module.weight.to(dtype), None if bias is None else bias.to(dtype)
 
 
-def wraps(task: Convolve) -> bool:
-    """Does the convolution continue at the opposite edge? (The host's "Tiling" option makes it so.)"""
-    return task.conv.padding_mode == "circular" and task.resize != DOWN
+def format_for(weight: Tensor) -> torch.memory_format:
+    """How feature maps lie in memory: on the CPU channels last, which its convolutions read without reordering."""
+    last = weight.is_contiguous(memory_format=torch.channels_last) and not weight.is_contiguous()
+    return torch.channels_last if last or weight.device.type == "cpu" else torch.contiguous_format
 
 
-def activate(
-    pieces: Sequence[Tensor], norm: Affine | None, dtype: torch.dtype, above: int = 0, below: int = 0
+_IN_PLACE: dict[type, Callable[[Tensor], Tensor]] = {
+    nn.SiLU: functools.partial(F.silu, inplace=True),
+    nn.ReLU: functools.partial(F.relu, inplace=True),
+    nn.Mish: functools.partial(F.mish, inplace=True),
+}
+ACTIVATIONS = (*_IN_PLACE, nn.GELU)
+"""What may stand between GroupNorm and convolution; each leaves zero at zero, so that it may meet the padding."""
+
+
+def activate(module: nn.Module, x: Tensor) -> Tensor:
+    """The activation, in place where torch has that."""
+    in_place = _IN_PLACE.get(type(module))
+    return module(x) if in_place is None else in_place(x)
+
+
+def gather(
+    task: Convolve, pieces: Sequence[Tensor], norm: Affine | None, rows: Reading, columns: Reading
 ) -> Tensor:
-    """Rows put together, normalised and through SiLU, in one pass over memory; rows of zeros above and below.
+    """Pieces that lie below each other put together, normalised, activated and padded at the picture's edges.
 
-    Without `norm` they are only put together, in a type that holds the widest of them.
+    In the type of the task's weights if normalised, else in one that holds the widest piece.
 
     Returns:
-        [N, C, above + sum of h + below, w]
+        [N, C, rows + before + after, columns + before + after]
     """
-    if norm is None:
-        if len(pieces) == 1 and not above and not below:
-            return pieces[0]
-        dtype = functools.reduce(torch.promote_types, (piece.dtype for piece in pieces))
     n, c, _, w = pieces[0].shape
-    height = above + sum(piece.shape[-2] for piece in pieces) + below
-    out = torch.empty(n, c, height, w, dtype=dtype, device=pieces[0].device)
-    out[..., :above, :] = 0
-    out[..., height - below :, :] = 0
-    top = above
+    weight = task.conv.weight
+    widest = functools.reduce(torch.promote_types, (piece.dtype for piece in pieces))
+    above, below = (0, 0) if task.wraps else (rows.before, rows.after)
+    size = (
+        n,
+        c,
+        above + sum(piece.shape[-2] for piece in pieces) + below,
+        columns.before + w + columns.after,
+    )
+    dtype = weight.dtype if norm is not None else widest
+    out = torch.empty(size, dtype=dtype, device=pieces[0].device, memory_format=format_for(weight))
+    inside, top = out[..., columns.before : columns.before + w], above
     for piece in pieces:
-        rows = out[..., top : top + piece.shape[-2], :]
+        target = inside[..., top : top + piece.shape[-2], :]
         if norm is None:
-            rows.copy_(piece)
+            target.copy_(piece)
         else:
-            torch.addcmul(norm.shift, piece, norm.scale, out=rows)
+            torch.addcmul(norm.shift, piece, norm.scale, out=target)
         top += piece.shape[-2]
-    return out if norm is None else F.silu(out, inplace=True)
+    out[..., :above, :] = 0
+    out[..., out.shape[-2] - below :, :] = 0
+    out[..., : columns.before] = inside[..., w - columns.before :] if task.wraps else 0
+    out[..., columns.before + w :] = inside[..., : columns.after] if task.wraps else 0
+    return out if norm is None else activate(task.activation, out)
 
 
-def resize_and_convolve(task: Convolve, x: Tensor, dtype: torch.dtype, rows_padded: bool) -> Tensor:
-    """The task's convolution of activated `x`; rows that were already padded above and below are not again."""
-    weight, bias = weights(task.conv, dtype)
-    x = x.to(dtype)
-    if task.resize == DOWN:
-        return F.conv2d(F.pad(x, (0, 1, 0, 0 if rows_padded else 1)), weight, bias, stride=2)
-    rows = 0 if rows_padded else 1
-    if wraps(task):
-        x = F.pad(x, (1, 1, 0, 0), mode="circular")
-        return F.conv2d(F.pad(x, (0, 0, rows, rows), mode="circular") if rows else x, weight, bias)
-    return F.conv2d(x, weight, bias, padding=(rows, 1))
+def joined(pieces: Sequence[Tensor]) -> Tensor:
+    """Pieces that lie below each other as one tensor."""
+    return pieces[0] if len(pieces) == 1 else torch.cat(list(pieces), -2)
+
+
+def _phases(weight: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Along one axis, 3 taps on doubled pixels as 2 taps on single ones: for even outputs, for odd ones."""
+    first, middle, last = weight.unbind(dim)
+    return torch.stack([first, middle + last], dim), torch.stack([first + middle, last], dim)
+
+
+class Kernel:
+    """A convolution's weights, made ready once for all bands of a task.
+
+    An upsampling convolution looks at four doubled pixels only four ways: each is a 2x2 convolution of the small
+    picture, so that 16 multiplications do what 36 would.
+    """
+
+    def __init__(self, task: Convolve) -> None:
+        self.task = task
+        self.dtype = task.conv.weight.dtype
+        self._format = format_for(task.conv.weight)
+        self._made: dict[torch.dtype, list[Tensor]] = {}
+
+    def _weights(self, dtype: torch.dtype) -> list[Tensor]:
+        if dtype not in self._made:
+            weight = self.task.conv.weight
+            if self.task.resize == UP:
+                parts = [part for rows in _phases(weight.float(), 2) for part in _phases(rows, 3)]
+            else:
+                parts = [weight]
+            self._made[dtype] = [part.to(dtype).contiguous(memory_format=self._format) for part in parts]
+        return self._made[dtype]
+
+    def __call__(
+        self, x: Tensor, rows: int, columns: int, skip: tuple[int, int], dtype: torch.dtype
+    ) -> Tensor:
+        """The convolution of padded `x`. [N, C, rows, columns]
+
+        Args:
+            skip: see `Reading`, of rows and of columns.
+        """
+        bias = None if self.task.conv.bias is None else self.task.conv.bias.to(dtype)
+        x, parts = x.to(dtype), self._weights(dtype)
+        if self.task.resize != UP:
+            return F.conv2d(x, parts[0], bias, stride=2 if self.task.resize == DOWN else 1)
+        size = (x.shape[0], self.task.conv.out_channels, rows, columns)
+        out = torch.empty(size, dtype=dtype, device=x.device, memory_format=self._format)
+        for index, weight in enumerate(parts):
+            (y, top, height), (x0, left, width) = (
+                _phase(odd, first, count)
+                for odd, first, count in zip(divmod(index, 2), skip, (rows, columns))
+            )
+            if height and width:
+                part = x[..., top : top + height + 1, left : left + width + 1]
+                out[..., y::2, x0::2] = F.conv2d(part, weight, bias)
+        return out
+
+
+def _phase(odd: int, skip: int, count: int) -> tuple[int, int, int]:
+    """(first of the outputs that are odd or even, first pixel that it reads, how many there are).
+
+    The first two outputs of a reading are an odd one and an even one, and both read its first two pixels.
+    """
+    first = (skip + 1 - odd) % 2
+    return first, (first + skip) // 2, max(0, (count - first + 1) // 2)
+
+
+def convolve(
+    kernel: Kernel,
+    pieces: Sequence[Tensor],
+    norm: Affine | None,
+    rows: Reading,
+    columns: Reading,
+    size: tuple[int, int],
+    added: Sequence[Tensor],
+    guard: Guard,
+) -> Tensor:
+    """The task on a part of a picture. [N, C, *size]
+
+    Args:
+        pieces: of the input what `rows` and `columns` say, as pieces below each other.
+        norm: the task's GroupNorm.
+        added: what the block put aside, as pieces below each other.
+    """
+    active = gather(kernel.task, pieces, norm, rows, columns)
+
+    def compute(dtype: torch.dtype) -> Tensor:
+        out = kernel(active, *size, (rows.skip, columns.skip), dtype)
+        top = 0
+        for piece in added:
+            out[..., top : top + piece.shape[-2], :] += piece
+            top += piece.shape[-2]
+        return out
+
+    return guard(compute, kernel.dtype)
 
 
 def shortcut(task: Convolve, x: Tensor, guard: Guard) -> Tensor:
@@ -103,58 +212,40 @@ def shortcut(task: Convolve, x: Tensor, guard: Guard) -> Tensor:
     return guard(lambda dtype: F.conv2d(x.to(dtype), *weights(conv, dtype)), conv.weight.dtype)
 
 
-def _resized(task: Convolve, x: Tensor, norm: Affine | None) -> Tensor:
-    """What the task's convolution is given, but for padding."""
-    active = activate([x], norm, task.conv.weight.dtype)
-    return F.interpolate(active, scale_factor=2.0, mode="nearest") if task.resize == UP else active
+def query_slices(images: int, heads: int, pixels: int) -> list[tuple[int, int]]:
+    """(first, last + 1) of the queries that attention works off at once."""
+    at_once = max(1, SCORES // (images * heads * pixels))
+    return [(start, min(pixels, start + at_once)) for start in range(0, pixels, at_once)]
 
 
-def whole(task: Convolve, x: Tensor, aside: Tensor | None, norm: Affine | None, guard: Guard) -> Tensor:
-    """The task on a picture of its own: padded at all four edges."""
-    active = _resized(task, x, norm)
+def attend(task: Attend, x: Tensor, norm: Affine, guard: Guard, tick: Callable[[], None]) -> Tensor:
+    """Self-attention over all pixels of `x` [N, C, h, w], a slice of the queries at a time, exactly.
 
-    def compute(dtype: torch.dtype) -> Tensor:
-        out = resize_and_convolve(task, active, dtype, rows_padded=False)
-        return out.add_(aside) if aside is not None else out
-
-    return guard(compute, task.conv.weight.dtype)
-
-
-def inner(task: Convolve, x: Tensor, aside: Tensor | None, norm: Affine | None, guard: Guard) -> Tensor:
-    """The task on a part of a picture, without padding: what comes out lacks the border that is not known."""
-    active = _resized(task, x, norm)
-
-    def compute(dtype: torch.dtype) -> Tensor:
-        stride = 2 if task.resize == DOWN else 1
-        out = F.conv2d(active.to(dtype), *weights(task.conv, dtype), stride=stride)
-        return out.add_(trimmed(aside, out)) if aside is not None else out
-
-    return guard(compute, task.conv.weight.dtype)
-
-
-def trimmed(x: Tensor, like: Tensor) -> Tensor:
-    """The middle of `x`, of the height and width of `like`."""
-    top, left = ((a - b) // 2 for a, b in zip(x.shape[-2:], like.shape[-2:]))
-    return x[..., top : top + like.shape[-2], left : left + like.shape[-1]]
-
-
-def attend(task: Attend, x: Tensor, norm: Affine, guard: Guard) -> Tensor:
-    """Self-attention over all pixels of `x` [N, C, h, w], a slice of the queries at a time, exactly."""
+    Args:
+        tick: called after every slice; raises to stop.
+    """
     n, c, h, w = x.shape
+    tokens = x.flatten(2).transpose(1, 2)  # [N, h w, C]
+    scale, shift = (t.flatten(1)[:, None] for t in (norm.scale, norm.shift))
 
-    def project(module: Any, tokens: Tensor, dtype: torch.dtype) -> Tensor:
+    def project(module: Any, given: Tensor, dtype: torch.dtype) -> Tensor:
         weight, bias = weights(module, dtype)
-        return F.linear(tokens, weight.flatten(1), bias)
+        return F.linear(given, weight.flatten(1), bias)
+
+    def heads(module: Any, given: Tensor, dtype: torch.dtype) -> Tensor:
+        return project(module, given, dtype).view(n, given.shape[1], task.heads, -1).transpose(1, 2)
 
     def compute(dtype: torch.dtype) -> Tensor:
-        tokens = torch.addcmul(norm.shift, x, norm.scale).to(dtype).flatten(2).transpose(1, 2)
-        q, k, v = (
-            project(module, tokens, dtype).view(n, h * w, task.heads, -1).transpose(1, 2)
-            for module in (task.query, task.key, task.value)
-        )
-        at_once = max(1, SCORES // (n * task.heads * h * w))
-        parts = [F.scaled_dot_product_attention(part, k, v) for part in q.split(at_once, dim=2)]
-        mixed = torch.cat(parts, 2).transpose(1, 2).reshape(n, h * w, -1)
-        return x + project(task.out, mixed, dtype).transpose(1, 2).reshape(n, c, h, w)
+        normed = torch.addcmul(shift, tokens, scale).to(dtype)
+        key, value = (heads(module, normed, dtype) for module in (task.key, task.value))
+        del normed
+        out = torch.empty(n, h * w, c, dtype=torch.promote_types(x.dtype, dtype), device=x.device)
+        for start, stop in query_slices(n, task.heads, h * w):
+            given = torch.addcmul(shift, tokens[:, start:stop], scale).to(dtype)
+            mixed = F.scaled_dot_product_attention(heads(task.query, given, dtype), key, value)
+            mixed = mixed.transpose(1, 2).reshape(n, stop - start, -1)
+            torch.add(tokens[:, start:stop], project(task.out, mixed, dtype), out=out[:, start:stop])
+            tick()
+        return out.view(n, h, w, c).permute(0, 3, 1, 2)
 
     return guard(compute, task.norm.weight.dtype)

@@ -9,6 +9,7 @@ import torch
 
 from modules import devices, sd_models, shared
 from tile_host.hosts.family.cautions import warnings as warnings
+from tile_methods.vae.memory import PINNED
 from tile_utils.surface import OPT_F
 
 SD_SIDE, SD2_V_SIDE, SDXL_SIDE = 64, 96, 128
@@ -35,6 +36,7 @@ def free_memory() -> int | None:
 def free_gpu() -> str:
     gc.collect()
     devices.torch_gc()
+    PINNED.give_back()
     gc.collect()
     return "Caches dropped, unused memory given back."
 
