@@ -24,28 +24,36 @@ from tile_methods.vae.spans import DOWN, UP
 
 Holders = tuple[nn.Module, ...]
 PADDINGS = ("zeros", "circular")
+CASTING = ("backend.operations", "ldm_patched.modules.ops")
+"""Modules of Forge and reForge whose layers have a forward of their own, which only casts weights."""
 
 
 def _kind(module: object) -> str:
     return type(module).__name__
 
 
+def _plain(name: str, module: Any, kind: type[nn.Module]) -> None:
+    """A layer of torch's class, or of one that computes the same."""
+    if not isinstance(module, kind):
+        raise UnsupportedNetwork(f"{name} is a {_kind(module)}, not a {kind.__name__}")
+    if type(module).forward is not kind.forward and type(module).__module__ not in CASTING:
+        raise UnsupportedNetwork(f"{name} is a {_kind(module)} with another forward")
+
+
 def _convolution(name: str, conv: Any, size: int, stride: int, padding: int) -> nn.Conv2d:
-    if not isinstance(conv, nn.Conv2d):
-        raise UnsupportedNetwork(f"{name} is a {_kind(conv)}, not a Conv2d")
+    _plain(name, conv, nn.Conv2d)
     plain = conv.dilation == (1, 1) and conv.groups == 1
     sizes = (conv.kernel_size, conv.stride, conv.padding)
     if not plain or sizes != ((size, size), (stride, stride), (padding, padding)):
         raise UnsupportedNetwork(f"{name} is {conv}")
     if conv.padding_mode not in PADDINGS:
         raise UnsupportedNetwork(f"{name} pads by '{conv.padding_mode}'")
-    return conv
+    return cast(nn.Conv2d, conv)
 
 
 def _norm(name: str, norm: Any) -> nn.GroupNorm:
-    if not isinstance(norm, nn.GroupNorm):
-        raise UnsupportedNetwork(f"{name} is a {_kind(norm)}, not a GroupNorm")
-    return norm
+    _plain(name, norm, nn.GroupNorm)
+    return cast(nn.GroupNorm, norm)
 
 
 def _activation(name: str, holder: Any, attribute: str) -> nn.Module:
@@ -92,8 +100,8 @@ def _attention(name: str, block: Any, around: Holders) -> list[Part]:
     for layer in layers:
         if isinstance(layer, nn.Conv2d):
             _convolution(f"a layer of {name}", layer, 1, 1, 0)
-        elif not isinstance(layer, nn.Linear):
-            raise UnsupportedNetwork(f"a layer of {name} is a {_kind(layer)}")
+        else:
+            _plain(f"a layer of {name}", layer, nn.Linear)
     query, key, value, out = layers
     tasks: list[Task] = [Attend(_norm(f"{name}'s norm", norm), query, key, value, out, heads, holders)]
     return [Part(name, block, block, tasks)]
