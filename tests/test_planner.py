@@ -177,13 +177,13 @@ def test_the_feather_of_an_odd_side(ratio):
 
 
 def test_places_tell_patches_apart_and_stay():
-    regions = [at(0, 0, 8, 8, 1), at(10, 0, 8, 8, 2), at(20, 0, 8, 8, 3, True)]
+    regions = [at(10 * (n - 1), 0, 8, 8, n, n > 2) for n in (1, 2, 3, 4)]
 
     def places():
         plan = Planner(layout_of(regions, draw_background=True)).plan(0)
         return [patch.place for batch in plan.batches for patch in batch.patches]
 
-    assert len(set(places())) == len(places()) == len(layout_of(()).grid) + 3
+    assert len(set(places())) == len(places()) == len(layout_of(()).grid) + 4
     assert places() == places()
 
 
