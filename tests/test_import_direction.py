@@ -33,7 +33,7 @@ def test_no_import_reaches_the_host(package, blocked):
         assert done.returncode == 0, done.stderr
 
 
-PAGE = {"options.py", "xyz.py", "vae.py"}
+PAGE = {"options.py", "xyz.py"}
 """What is on the host's page beside `ui*.py`: the settings page's options, the plot's axes."""
 
 

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from modules import devices, shared
 from tile_host.door import host
 from tile_host.life import Generation
 from tile_methods.vae.context import tiled_network
@@ -95,14 +94,10 @@ class _Presses:
     def counted(self) -> AbstractContextManager[None]:
         """Count for as long as this lasts."""
 
-        def counting(host: Callable[[], None]) -> Callable[[], None]:
-            def interrupt() -> None:
-                self.count += 1
-                host()
+        def press() -> None:
+            self.count += 1
 
-            return interrupt
-
-        return patching.wrapped(shared.state, "interrupt", counting)
+        return host.job.presses_told(press)
 
 
 class _Call:
@@ -120,7 +115,7 @@ class _Call:
         self._name, self._presses, self._shown = name, presses, shown
         self._bar: tqdm[Any] | None = None
         self._before = presses.count
-        self._ignored = bool(shared.state.interrupted) and not always
+        self._ignored = host.job.is_stopped() and not always
 
     def __enter__(self) -> None:
         self._token = _CALL.set(self)
@@ -129,7 +124,7 @@ class _Call:
         _CALL.reset(self._token)
         if self._bar is not None:
             self._bar.close()
-            shared.state.textinfo = None
+            host.job.report(None)
 
     def progress(self, done: int, total: int) -> None:
         if not self._shown:
@@ -139,10 +134,10 @@ class _Call:
             self._bar = tqdm(desc=self._name, unit="part", leave=False, disable=hidden)
         self._bar.total = total
         self._bar.update(done - self._bar.n)
-        shared.state.textinfo = f"{self._name}: {done} of {total}"
+        host.job.report(f"{self._name}: {done} of {total}")
 
     def interrupted(self) -> bool:
-        return self._presses.count > self._before or (bool(shared.state.interrupted) and not self._ignored)
+        return self._presses.count > self._before or (host.job.is_stopped() and not self._ignored)
 
 
 _CALL: ContextVar[_Call] = ContextVar("the call of this thread")
@@ -164,7 +159,7 @@ class _Loan:
                 self._lend()
             self._users += 1
         try:
-            yield x.device if self._home is None else devices.device
+            yield x.device if self._home is None else host.facts.device()
         finally:
             with self._lock:
                 self._users -= 1
@@ -173,15 +168,16 @@ class _Loan:
 
     def _lend(self) -> None:
         home = next(self._net.parameters()).device
-        if self._wanted and home.type == "cpu" and devices.device.type != "cpu":
-            self._net.to(devices.device)
+        gpu = host.facts.device()
+        if self._wanted and home.type == "cpu" and gpu.type != "cpu":
+            self._net.to(gpu)
             self._home = home
 
     def _give_back(self) -> None:
         if self._home is not None:
             self._net.to(self._home)
             self._home = None
-            devices.torch_gc()
+            host.facts.collect()
 
 
 @contextmanager

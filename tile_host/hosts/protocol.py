@@ -41,6 +41,9 @@ class Step:
 class Facts(Protocol):
     """What the host, its device and its checkpoint are."""
 
+    def device(self) -> torch.device:
+        """Where the host draws."""
+
     def device_memory(self) -> int | None:
         """Total memory of the device that draws, in MiB; None where it is no GPU that tells."""
 
@@ -49,6 +52,9 @@ class Facts(Protocol):
 
     def free_gpu(self) -> str:
         """Drop what is cached, on every device; returns a sentence for the user."""
+
+    def collect(self) -> None:
+        """Give unused memory back to the device."""
 
     def bytes_per_number(self) -> int:
         """Size of the numbers that the denoiser computes with."""
@@ -94,8 +100,17 @@ class Job(Protocol):
     def tell(self, p: Any, sentence: str) -> None:
         """Put a sentence into the log and below the picture, once a generation."""
 
+    def is_stopped(self) -> bool:
+        """Has the user asked to stop the whole job?"""
+
+    def presses_told(self, told: Callable[[], None]) -> AbstractContextManager[None]:
+        """Inside, `told` is called at every request to stop; a flag does not tell the second from the first."""
+
     def progress_hidden(self) -> bool:
         """Has the user asked for no progress bars in the console?"""
+
+    def report(self, text: str | None) -> None:
+        """Tell the page what is being done; None: nothing in particular."""
 
     def report_steps(self, name: str, done: int, steps: int) -> None:
         """Tell the page how far a part of the work is that is no sampling."""

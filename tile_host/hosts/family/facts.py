@@ -17,19 +17,23 @@ SD_SIDE, SD2_V_SIDE, SDXL_SIDE = 64, 96, 128
 MULTIPLES = [OPT_F * 2**power for power in range(8)]
 
 
+def device() -> torch.device:
+    return devices.device
+
+
 def device_memory() -> int | None:
-    device = devices.get_optimal_device()
-    if device.type != "cuda":
+    drawing = devices.get_optimal_device()
+    if drawing.type != "cuda":
         return None
-    return torch.cuda.get_device_properties(device).total_memory // 2**20
+    return torch.cuda.get_device_properties(drawing).total_memory // 2**20
 
 
 def free_memory() -> int | None:
-    device = devices.get_optimal_device()
-    if device.type != "cuda":
+    drawing = devices.get_optimal_device()
+    if drawing.type != "cuda":
         return None
-    free, _ = torch.cuda.mem_get_info(device)
-    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    free, _ = torch.cuda.mem_get_info(drawing)
+    cached = torch.cuda.memory_reserved(drawing) - torch.cuda.memory_allocated(drawing)
     return (free + cached) // 2**20
 
 
@@ -39,6 +43,10 @@ def free_gpu() -> str:
     PINNED.give_back()
     gc.collect()
     return "Caches dropped, unused memory given back."
+
+
+def collect() -> None:
+    devices.torch_gc()
 
 
 def bytes_per_number() -> int:

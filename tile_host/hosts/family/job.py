@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager
 from typing import Any, NoReturn
 
 from torch import Tensor
 
 from modules import sd_samplers_common, shared
 from tile_host.hosts import controlnet
+from tile_utils import patching
 
 logger = logging.getLogger("Tiled Diffusion")
 SAMPLING = ("sample", "sample_img2img")
@@ -64,18 +66,37 @@ def tell(p: Any, sentence: str) -> None:
         p.comment(sentence)
 
 
+def is_stopped() -> bool:
+    return bool(shared.state.interrupted)
+
+
+def presses_told(told: Callable[[], None]) -> AbstractContextManager[None]:
+    def telling(host_interrupt: Callable[[], None]) -> Callable[[], None]:
+        def interrupt() -> None:
+            told()
+            host_interrupt()
+
+        return interrupt
+
+    return patching.wrapped(shared.state, "interrupt", telling)
+
+
 def progress_hidden() -> bool:
     return bool(shared.cmd_opts.disable_console_progressbars)
+
+
+def report(text: str | None) -> None:
+    shared.state.textinfo = text
 
 
 def report_steps(name: str, done: int, steps: int) -> None:
     state = shared.state
     state.sampling_step, state.sampling_steps = done, steps
-    state.textinfo = f"{name}: step {done} of {steps}"
+    report(f"{name}: step {done} of {steps}")
 
 
 def report_nothing() -> None:
-    shared.state.textinfo = None
+    report(None)
     shared.state.sampling_step = shared.state.current_image_sampling_step = 0
 
 
