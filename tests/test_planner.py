@@ -1,5 +1,7 @@
 """Regions on a canvas: who draws what, how it is laid together, and the noise of its own seed."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -216,3 +218,29 @@ def test_overlapping_noises_keep_the_variance():
     assert abs(noise[:, 120:200, 100:200].var().item() - 1) < 0.02  # three of them
     assert abs(noise.var().item() - 1) < 0.02
     assert torch.equal(noise[:, 290:], before[:, 290:])
+
+
+def test_shifted_tiles_count_where_they_would_have_lain():
+    """Step 0 shifts by half a stride: a tile at −15 is moved inside, and counts in the 25 pixels that it would have."""
+    grid = make_grid(100, 16, 40, 16, 10)
+    layout = Layout(Surface(16, 100), grid, "MultiDiffusion", 8, torch.device("cpu"), shift=True)
+    (batch,) = Planner(layout).plan(0).batches
+    assert [(patch.window.y, patch.window.x) for patch in batch.patches] == [
+        (0, 0),
+        (0, 15),
+        (0, 45),
+        (0, 60),
+    ]
+    assert [patch.place for patch in batch.patches] == [("tile", number) for number in range(4)]
+    counted = [patch.weights for patch in batch.patches]
+    assert all(
+        (weights == weights[:1]).all() and set(weights.unique().tolist()) <= {0, 1} for weights in counted
+    )
+    assert [weights[0].nonzero().flatten()[[0, -1]].tolist() for weights in counted] == [
+        [0, 24],
+        [0, 39],
+        [0, 39],
+        [15, 39],
+    ]
+    (batch,) = Planner(replace(layout, multiple=4)).plan(0).batches
+    assert [patch.window.x for patch in batch.patches] == [0, 12, 44, 60]
