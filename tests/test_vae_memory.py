@@ -130,6 +130,7 @@ def test_the_fast_encoder_plans_for_the_small_maps_that_are_exact(monkeypatch):
 
 
 def told_by_linux(monkeypatch, tmp_path):
+    monkeypatch.setattr(memory, "PINNED", memory.Pinned())  # whatever other tests have left in torch's
     monkeypatch.setattr(memory, "psutil", None)
     monkeypatch.setattr(memory, "CGROUP", tmp_path)
     monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
