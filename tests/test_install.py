@@ -64,7 +64,18 @@ def test_nothing_is_needed_that_the_host_lacks():
     """Every import of the extension is the standard library, the host, or what the host installs."""
     import ast
 
-    known = {"torch", "numpy", "PIL", "gradio", "tqdm", "modules", "tile_host", "tile_methods", "tile_utils"}
+    known = {
+        "torch",
+        "numpy",
+        "PIL",
+        "gradio",
+        "tqdm",
+        "psutil",
+        "modules",
+        "tile_host",
+        "tile_methods",
+        "tile_utils",
+    }
     for folder in ("scripts", "tile_host", "tile_methods", "tile_utils"):
         for path in (ROOT / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):

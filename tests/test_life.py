@@ -26,6 +26,8 @@ class Sampler:
 class Processing:
     """What a generation may change of the host's object, and how the host goes through it."""
 
+    scripts = None  # a generation of no page's
+
     def __init__(self):
         self.sampler, self.is_closed = Sampler(), 0
 
