@@ -32,19 +32,21 @@ def fuse(
     cond: Any,
     after_batch: Callable[[], None] = lambda: None,
     batches: Iterable[Batch] | None = None,
+    channels: int | None = None,
 ) -> Tensor:
     """The prediction for the whole canvas: in each layer the weighted average of its patches (Bar-Tal et al., arXiv
-    2302.08113, eq. 7), each layer laid over those below. [B, C, H, W], dtype of x
+    2302.08113, eq. 7), each layer laid over those below. [B, channels, H, W], dtype of x
 
     Args:
-        x: noisy latent of the whole canvas, [B, C, H, W]; the model predicts as many channels.
+        x: noisy latent of the whole canvas, [B, C, H, W].
         sigma: noise level or timestep of each row, [B].
         cond: condition of the whole canvas; see `condition_of`.
         after_batch: called after every batch; may raise to stop.
         batches: the plan's, in the order in which they are to be drawn.
+        channels: that the model predicts, if not as many as x has.
     """
-    rows = x.shape[0]
-    sums = [torch.zeros_like(x, dtype=torch.float32) for _ in plan.layers]
+    rows, shape = x.shape[0], (x.shape[0], channels or x.shape[1], *x.shape[2:])
+    sums = [x.new_zeros(shape, dtype=torch.float32) for _ in plan.layers]
     for batch in plan.batches if batches is None else batches:
         count, windows = len(batch.patches), batch.windows
         told = condition_of(cond, windows, plan.surface, rows)

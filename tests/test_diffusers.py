@@ -1,0 +1,104 @@
+"""tile_diffusers: what a pipeline draws in tiles."""
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests import diffusers_models as models
+from tile_diffusers import tiled_diffusion
+
+PROMPT = {"prompt": "sea, day", "negative_prompt": "fog"}
+STEPS = {"num_inference_steps": 3, "output_type": "latent"}
+SIZE = {"width": 320, "height": 192}
+
+
+def picture(width=320, height=192, seed=0):
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def mask(width=320, height=192):
+    pixels = np.zeros((height, width), np.uint8)
+    pixels[40:150, 60:200] = 255
+    return Image.fromarray(pixels)
+
+
+def drawn(pipe, **call):
+    """The latents of a picture, always of the same noise."""
+    return pipe(**STEPS, generator=torch.Generator().manual_seed(1), **call)[0]
+
+
+def point_unet(**config):
+    return models.unet(models.PointUNet, **config)
+
+
+def point_flux(**config):
+    return models.flux_net(models.PointFlux, **config)
+
+
+INPAINT = {"image": picture(), "mask_image": mask(), "strength": 0.9, **SIZE}
+TURNED = {"image": picture(), "strength": 0.7}
+POINTWISE = {
+    "SD": (lambda: models.sd(net=point_unet()), {**PROMPT, **SIZE, "guidance_rescale": 0.5}),
+    "SD without guidance": (
+        lambda: models.sd(net=point_unet()),
+        {"prompt": "sea", "guidance_scale": 1, **SIZE},
+    ),
+    "SD img2img": (
+        lambda: models.sd(diffusers.StableDiffusionImg2ImgPipeline, point_unet()),
+        {**PROMPT, **TURNED},
+    ),
+    "SD inpaint": (
+        lambda: models.sd(diffusers.StableDiffusionInpaintPipeline, point_unet()),
+        {**PROMPT, **INPAINT},
+    ),
+    "SD inpaint, 9 channels": (
+        lambda: models.sd(diffusers.StableDiffusionInpaintPipeline, point_unet(in_channels=9)),
+        {**PROMPT, **INPAINT},
+    ),
+    "SDXL": (
+        lambda: models.sdxl(net=point_unet(**models.XL)),
+        {**PROMPT, **SIZE, "num_images_per_prompt": 2},
+    ),
+    "SDXL img2img": (
+        lambda: models.sdxl(diffusers.StableDiffusionXLImg2ImgPipeline, point_unet(**models.XL)),
+        {**PROMPT, **TURNED},
+    ),
+    "SDXL inpaint": (
+        lambda: models.sdxl(diffusers.StableDiffusionXLInpaintPipeline, point_unet(**models.XL)),
+        {**PROMPT, **INPAINT},
+    ),
+    "SD3": (lambda: models.sd3(net=models.sd3_net(models.PointSD3)), {**models.sd3_words(), **SIZE}),
+    "Flux": (lambda: models.flux(net=point_flux()), {**models.flux_words(), **SIZE}),
+    "Flux img2img": (
+        lambda: models.flux(diffusers.FluxImg2ImgPipeline, point_flux()),
+        {**models.flux_words(), **TURNED, **SIZE},
+    ),
+    "Flux inpaint": (
+        lambda: models.flux(diffusers.FluxInpaintPipeline, point_flux()),
+        {**models.flux_words(), **INPAINT},
+    ),
+    "Flux Kontext": (
+        lambda: models.flux(diffusers.FluxKontextPipeline, point_flux()),
+        {**models.flux_words(), "image": picture(), "max_area": 320 * 192, "_auto_resize": False, **SIZE},
+    ),
+    "Flux Fill": (
+        lambda: models.flux(diffusers.FluxFillPipeline, point_flux(in_channels=288, out_channels=16)),
+        {**models.flux_words(), **INPAINT},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", POINTWISE)
+def test_a_pointwise_denoiser_draws_in_tiles_what_it_draws_as_a_whole(case):
+    make, call = POINTWISE[case]
+    pipe = make()
+    whole = drawn(pipe, **call)
+    for method, shift in (("MultiDiffusion", False), ("Mixture of Diffusers", True)):
+        with tiled_diffusion(pipe, tile=128, overlap=32, method=method, batch_size=3, shift=shift):
+            models.SEEN.clear()
+            tiled = drawn(pipe, **call)
+        assert len(models.SEEN) >= 2 * 2  # 6 tiles in batches of 3, at least two steps
+        assert (tiled - whole).abs().max() <= 1e-5 * whole.abs().max()
+    assert torch.equal(drawn(pipe, **call), whole)

@@ -1,0 +1,84 @@
+"""What `tiled_diffusion` is told, checked. Sizes are in pixels of the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tile_utils.settings import SettingsError
+from tile_utils.weights import WEIGHTINGS
+
+SizeCondition = Literal["tile", "canvas"]
+SIZE_CONDITIONS = ("tile", "canvas")
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of the picture with words of its own, drawn beside the tiles.
+
+    Args:
+        x, y, w, h: left, top, width and height, in pixels.
+        prompt, negative_prompt: joined to the pipeline's own by a comma; either may be empty.
+        foreground: laid over what else lies there, its edges faded; otherwise averaged with it.
+        feather: over how much of half its smaller side a foreground region fades, 0 … 1.
+        adapters: LoRA adapters of the pipeline with their weights, beside those that are active; the weight of an
+            active one changes in the region, 0 switches it off there.
+    """
+
+    x: int
+    y: int
+    w: int
+    h: int
+    prompt: str = ""
+    negative_prompt: str = ""
+    foreground: bool = False
+    feather: float = 0.2
+    adapters: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """See `tiled_diffusion`."""
+
+    tile_width: int
+    tile_height: int
+    overlap: int
+    method: str
+    batch_size: int
+    shift: bool
+    regions: Sequence[Region]
+    draw_background: bool
+    size_condition: SizeCondition
+
+    def check(self, multiple: int) -> None:
+        """Args:
+            multiple: pixels of which tiles and overlap are a multiple.
+
+        Raises:
+            SettingsError: a value cannot be used.
+        """
+        for name, size in (("width", self.tile_width), ("height", self.tile_height)):
+            if size <= 0 or size % multiple:
+                raise wrong(
+                    "tile", f"a {name} of {size}", f"multiples of {multiple} pixels for this pipeline"
+                )
+        if not 0 <= self.overlap < min(self.tile_width, self.tile_height) or self.overlap % multiple:
+            allowed = f"multiples of {multiple} from 0 to less than the tile"
+            raise wrong("overlap", self.overlap, f"{allowed} ({min(self.tile_width, self.tile_height)})")
+        if self.batch_size < 1:
+            raise wrong("batch_size", self.batch_size, "whole numbers from 1")
+        choices = {"method": tuple(WEIGHTINGS), "size_condition": SIZE_CONDITIONS}
+        for name, names in choices.items():
+            if (value := getattr(self, name)) not in names:
+                raise wrong(name, repr(value), " and ".join(map(repr, names)))
+        for number, region in enumerate(self.regions):
+            if not 0 <= region.feather <= 1:
+                raise wrong(f"regions[{number}].feather", region.feather, "0 to 1")
+            if min(region.w, region.h) < 1:
+                raise wrong(f"regions[{number}]", f"{region.w}x{region.h} pixels", "sizes from 1")
+
+
+def wrong(name: str, value: object, allowed: str) -> SettingsError:
+    """The error that says which argument has which value, and what is allowed."""
+    return SettingsError(f"tiled_diffusion: '{name}' is {value}; allowed are {allowed}.")
