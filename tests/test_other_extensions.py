@@ -69,6 +69,25 @@ def test_a_second_call_of_the_model_in_a_step_is_about_the_rows_whose_text_it_ha
     assert max(differences) < 1e-4
 
 
+def test_a_second_call_where_the_unconds_are_skipped_is_about_the_conds(webui, callbacks, monkeypatch):
+    """The host's own call leaves rows of the step that nobody asked about: those are not meant."""
+    asked, differences = {}, []
+
+    def before(params):
+        asked["x"], asked["sigma"] = params.x[:1], params.sigma[:1]
+        asked["cond"] = {"c_crossattn": [params.text_cond[:1]], "c_concat": [params.image_cond[:1]]}
+
+    def after(params):
+        again = params.inner_model(asked["x"], asked["sigma"], cond=asked["cond"])
+        differences.append(float((again - params.x[:1]).abs().max()))
+
+    callbacks(before, after)
+    monkeypatch.setitem(shared.opts.data, "skip_early_cond", 1.0)
+    webui.draw(REGIONS, prompt="sea", negative_prompt="grey", steps=2)
+    assert len(differences) == 2
+    assert max(differences) < 1e-4
+
+
 def test_a_second_call_with_another_text_is_drawn_too(webui, callbacks):
     asked = {}
 

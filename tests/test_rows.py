@@ -92,6 +92,20 @@ def test_what_is_asked_again_is_found_by_its_text(data, host):
 
 
 @given(st.data(), hosts)
+def test_what_is_asked_again_where_unconds_are_skipped_is_no_uncond(data, host):
+    """The host has its answers, so whatever comes now is asked again, though the step has rows that were not asked."""
+    cursor = RowCursor()
+    for step in range(3):
+        for call in host.calls(data.draw(ways(host)), skips_uncond=True):
+            cursor.next(step, host.rows, len(call), texts(call))
+        cursor.answered()
+        for _ in range(data.draw(st.integers(1, 3))):
+            start = data.draw(st.integers(0, len(host.conds) - 1))
+            again = host.conds[start : data.draw(st.integers(start + 1, len(host.conds)))]
+            assert cursor.next(step, host.rows, len(again), texts(again)).rows == tuple(again)
+
+
+@given(st.data(), hosts)
 def test_what_is_asked_with_words_of_its_own_is_told_the_last_rows(data, host):
     """Such as an extension's own empty prompt: the last rows are unconds."""
     cursor = RowCursor()

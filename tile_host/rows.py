@@ -28,12 +28,18 @@ class Asked:
 
 class RowCursor:
     """Follows a host that sends a step's rows in one call or in several, and may leave out the unconds, but always in
-    one order: every call goes on where the last one of its step ended."""
+    one order: every call goes on where the last one of its step ended. What comes after the host has its answers, from
+    other extensions, is about rows that were asked about before."""
 
     def __init__(self) -> None:
         self._step: int | None = None
         self._cursor = 0
         self._told: list[Tensor] = []  # to the rows of this step so far
+        self._answered = False
+
+    def answered(self) -> None:
+        """The host has asked all that it asks in this step; only it knows whether it leaves out the unconds."""
+        self._answered = True
 
     def next(self, step: int, rows: Sequence[int], count: int, told: Sequence[Tensor]) -> Asked:
         """The next call.
@@ -44,9 +50,9 @@ class RowCursor:
             told: their text, [tokens, channels] each.
         """
         if step != self._step:
-            self._step, self._cursor = step, 0
+            self._step, self._cursor, self._answered = step, 0, False
             self._told.clear()
-        if self._cursor + count > len(rows):
+        if self._answered or self._cursor + count > len(rows):
             start = self._asked_before(len(rows), told)
         else:
             start = self._cursor

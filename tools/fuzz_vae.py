@@ -1,17 +1,18 @@
 """Random networks, shapes and settings through Tiled VAE: is the result the untiled one's, and what is refused?
 
-.venv/bin/python tools/fuzz_vae.py [--count 1000] [--seed 0]     (from the repository's root)
+.venv/bin/python tools/fuzz_vae.py [--count 1000] [--seed 0] [--keep fuzz.json]     (from the repository's root)
 
 Networks of both layouts and of an asymmetric VAE, of random width, depth, groups, activation and attention, seamless
 or not, some with hooks that move weights and some with a part that is not what it seems. Latents are 1 to 70 pixels a
 side. Exact results are compared with the network's own forward; a network that is refused must be named a reason, and
 one that is strange must be refused. Fast mode's errors (root mean square over the spread of the result) are listed.
-The exit status is 1 if anything was wrong.
+With `--keep` the same command goes on where it was stopped. The exit status is 1 if anything was wrong.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import sys
 import time
@@ -217,6 +218,16 @@ class Tally:
     tracebacks: list[str] = field(default_factory=list)
     exact_errors: list[float] = field(default_factory=list)
     fast_errors: list[tuple[float, str]] = field(default_factory=list)
+    tried: int = 0
+    seconds: float = 0.0
+
+    @classmethod
+    def of(cls, kept: Path | None) -> Tally:
+        """What an earlier run has kept, or a new one."""
+        if kept is None or not kept.exists():
+            return cls()
+        found = json.loads(kept.read_text())
+        return cls(**{**found, "done": Counter(found["done"]), "refused": Counter(found["refused"])})
 
     def try_case(self, case: Case) -> None:
         expected = case.net(case.x)
@@ -261,7 +272,7 @@ class Tally:
             print("   ", line)
         if self.exact_errors:
             print(f"exact: largest error {max(self.exact_errors):.1e} of the largest value, all types")
-        if errors := sorted(self.fast_errors):
+        if errors := sorted(map(tuple, self.fast_errors)):
             median, most = errors[len(errors) // 2][0], errors[int(len(errors) * 0.99)][0]
             print(f"fast, relative to the result's spread: median {median:.4f}, 99 % {most:.4f}; the worst:")
             for error, label in errors[:-6:-1]:
@@ -274,17 +285,21 @@ def main() -> None:
     )
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", type=Path, help="where to keep what came of it (JSON), and to go on from")
     options = parser.parse_args()
-    tally, start = Tally(), time.monotonic()
+    tally = Tally.of(options.keep)
     with torch.no_grad():
-        for number in range(options.count):
-            tally.try_case(make_case(random.Random(f"{options.seed}/{number}")))
-            if not (number + 1) % 50:
-                print(
-                    f"{number + 1}: {len(tally.wrong)} wrong, {len(tally.tracebacks)} tracebacks", flush=True
-                )
+        while tally.tried < options.count:
+            start = time.monotonic()
+            tally.try_case(make_case(random.Random(f"{options.seed}/{tally.tried}")))
+            tally.tried, tally.seconds = tally.tried + 1, tally.seconds + time.monotonic() - start
+            if tally.tried % 50:
+                continue
+            print(f"{tally.tried}: {len(tally.wrong)} wrong, {len(tally.tracebacks)} tracebacks", flush=True)
+            if options.keep:
+                options.keep.write_text(json.dumps(vars(tally)))
     tally.report()
-    print(f"{time.monotonic() - start:.0f} seconds")
+    print(f"{tally.seconds:.0f} seconds")
     sys.exit(bool(tally.wrong or tally.tracebacks))
 
 

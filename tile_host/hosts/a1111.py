@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from modules import rng, sd_samplers_common, sd_samplers_timesteps, shared
+from modules import rng, sd_samplers_cfg_denoiser, sd_samplers_common, sd_samplers_timesteps, shared
 from tile_host.hosts import controlnet
 from tile_host.hosts.family import facts, job, pictures, vae, words
 from tile_host.hosts.protocol import Denoise, DenoiserCall, Host, Step
@@ -57,10 +57,24 @@ def hooked_model(denoiser: Any, call: ModelCall) -> AbstractContextManager[None]
     return patching.instance_class(denoiser, inner_model=property(inner_model))
 
 
+def answers_told(told: Callable[[], None]) -> AbstractContextManager[None]:
+    """Inside, `told` is called when CFGDenoiser has the answers of a step, before extensions hear of it."""
+
+    def with_word(callback: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            told()
+            return callback(*args)
+
+        return call
+
+    return patching.wrapped(sd_samplers_cfg_denoiser, "cfg_denoised_callback", with_word)
+
+
 class Sampling:
     """See `protocol.Sampling`."""
 
-    def hooked(self, p: Any, call: DenoiserCall) -> AbstractContextManager[None]:
+    @contextmanager
+    def hooked(self, p: Any, call: DenoiserCall) -> Iterator[None]:
         denoiser, cursor = p.sampler.model_wrap_cfg, RowCursor()
         order = p.sampler.config.total_steps(1)  # calls of a step
 
@@ -69,7 +83,8 @@ class Sampling:
             step = Step(denoiser.step // order, denoiser.step, denoiser.total_steps or 0)
             return call(model, x, sigma, cond, step, asked)
 
-        return hooked_model(denoiser, model_call)
+        with answers_told(cursor.answered), hooked_model(denoiser, model_call):
+            yield
 
     @contextmanager
     def followed(self, p: Any, after: Callable[[], None]) -> Iterator[None]:
