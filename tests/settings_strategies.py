@@ -5,6 +5,9 @@ from hypothesis import strategies as st
 from tile_utils import settings as s
 from tile_utils.settings import RegionSettings, TiledDiffusionSettings, TiledVAESettings
 
+masks = st.sampled_from(["", "2x2:ABBC", "16x9:DBPBsBBPBOBPBVBK"])
+"""That show something in every outer row and column, but not all of their cells."""
+
 
 def values_of(cls):
     """{name: strategy} of the values that each control of `cls` can have."""
@@ -14,7 +17,8 @@ def values_of(cls):
         if kind is bool:
             return st.booleans()
         if kind is str:
-            return st.sampled_from(control.choices) if control.choices else st.text()
+            texts = masks if spec.name == "mask" else st.text()
+            return st.sampled_from(control.choices) if control.choices else texts
         low, high = control.minimum, control.maximum
         return st.integers(low, high) if kind is int else st.floats(low, high)
 

@@ -15,7 +15,7 @@ from tile_utils.settings import (
     SettingsError,
     TiledDiffusionSettings,
     TiledVAESettings,
-    around_regions,
+    argument_places,
     control_fields,
     title_of,
 )
@@ -96,8 +96,8 @@ def test_an_object_counts_wherever_it_stands(by_place, by_name, place):
     """After values by position, which the host fills up with start values; what it does not name stays."""
     by_name = replace(by_name, overlap=by_name.overlap % 16)  # less than any tile, whoever says its size
     rest = exchange.to_args(TiledDiffusionSettings(), 8)
-    leading, trailing = ([spec.name for spec in part] for part in around_regions(TiledDiffusionSettings))
-    order = [*leading, *range(80), *trailing]
+    places = argument_places(TiledDiffusionSettings, 8)
+    order = [spec.name if region is None else "" for region, spec in places]
     sent = [*exchange.to_args(by_place, 8)[:place], exchange.to_dict(by_name), *rest[place + 1 :]]
     found = read(sent)
     values = exchange.to_dict(by_name)

@@ -16,11 +16,9 @@ from modules import extra_networks, sd_samplers
 from modules.latent_diffusion import DiffusionWrapper, UNetModel
 from modules.sd_samplers_cfg_denoiser import CFGDenoiser
 from tile_utils.settings import (
-    RegionSettings,
     SettingsError,
     TiledDiffusionSettings,
-    around_regions,
-    control_fields,
+    argument_places,
 )
 
 WHOLE = {"enable": True, "x": 0.0, "y": 0.0, "w": 1.0, "h": 1.0}
@@ -311,8 +309,8 @@ def test_a_box_that_is_none_stops_the_generation(webui, field, value, sentence):
     p = webui.prepare(settings(WHOLE), steps=1)
     script = p.scripts.script("Tiled Diffusion")
     args = list(p.script_args)
-    names = [spec.name for spec in control_fields(RegionSettings)]
-    args[script.args_from + len(around_regions(TiledDiffusionSettings)[0]) + names.index(field)] = value
+    names = [(region, spec.name) for region, spec in argument_places(TiledDiffusionSettings, 1)]
+    args[script.args_from + names.index((0, field))] = value
     p.script_args = tuple(args)
     with pytest.raises(SettingsError, match=f"Tiled Diffusion, Region 1: {sentence}"):
         webui.process(p)

@@ -10,6 +10,7 @@ from tile_utils.settings import (
     SettingsError,
     TiledDiffusionSettings,
     TiledVAESettings,
+    argument_places,
     control_fields,
 )
 
@@ -17,7 +18,7 @@ from tile_utils.settings import (
 @given(diffusion)
 def test_arguments_round_trip(settings):
     args = s.to_args(settings, 8)
-    assert len(args) == 21 + 80 + 1
+    assert len(args) == 21 + 80 + 1 + 8
     padding = (RegionSettings(),) * (8 - len(settings.regions))
     expected = dataclasses.replace(settings, regions=settings.regions + padding)
     assert s.from_args(TiledDiffusionSettings, args) == expected
@@ -50,8 +51,19 @@ def test_the_public_order_of_the_arguments():
         "shift_tiles",  # after the regions in the argument list
     ]
     assert [spec.name for spec in control_fields(RegionSettings)] == (
-        ["enable", "x", "y", "w", "h", "prompt", "neg_prompt", "blend_mode", "feather_ratio", "seed"]
+        ["enable", "x", "y", "w", "h", "prompt", "neg_prompt", "blend_mode", "feather_ratio", "seed", "mask"]
     )
+
+
+def test_late_settings_of_regions_stand_after_all_others():
+    places = [(region, spec.name) for region, spec in argument_places(TiledDiffusionSettings, 2)]
+    trailing = [name for region, name in places[41:] if region is None]
+    assert places[:21] == [(None, spec.name) for spec in control_fields(TiledDiffusionSettings)[:21]]
+    assert places[21] == (0, "enable")
+    assert places[40] == (1, "seed")
+    assert trailing[0] == "shift_tiles"
+    assert places[41 + len(trailing) :] == [(0, "mask"), (1, "mask")]
+    assert len(argument_places(RegionSettings)) == len(control_fields(RegionSettings))
 
 
 def test_missing_arguments_take_their_defaults():

@@ -19,7 +19,7 @@ from tile_utils.infotext import from_page, limited, page_values, read_params, wa
 from tile_utils.settings import (
     TiledDiffusionSettings,
     TiledVAESettings,
-    around_regions,
+    argument_places,
     control_fields,
     control_of,
     recommended_tile_sizes,
@@ -44,17 +44,17 @@ class Panel:
         with InputAccordion(False, label=enabled.label, elem_id=enabled.elem_id.format(tab=tab)) as accordion:
             self._made["enabled"] = accordion
             regions = self._fill()
-            leading, trailing = (
-                [self._made[spec.name] for spec in part] for part in around_regions(self.settings)
-            )
-            self._controls = [*leading, *regions, *trailing]
+            self._controls = [
+                (self._made if region is None else regions[region])[spec.name]
+                for region, spec in argument_places(self.settings, max_regions)
+            ]
             by_name = gr.Textbox(arguments.NOTHING_NAMED, label="Settings by name", visible=False)
             by_name.do_not_save_to_config = True
             self.components = [*self._controls, by_name]
             self._connect()
 
-    def _fill(self) -> list[Any]:
-        """Make every control; returns those of the regions."""
+    def _fill(self) -> list[dict[str, Any]]:
+        """Make every control; returns those of each region, by name."""
         raise NotImplementedError
 
     def _connect(self) -> None:
@@ -114,7 +114,7 @@ class TiledDiffusionPanel(Panel):
         self._drop_caches = drop_caches
         super().__init__(tab, max_regions)
 
-    def _fill(self) -> list[Any]:
+    def _fill(self) -> list[dict[str, Any]]:
         self._sampling_controls()
         if self.tab == "t2i":
             self._size_controls()
@@ -131,7 +131,7 @@ class TiledDiffusionPanel(Panel):
         for name in self._specs:
             if name not in self._made:
                 self._add(name, visible=False)
-        return self._regions.components
+        return self._regions.made
 
     def reuse_seeds(self, made: Any) -> None:
         """What the host calls once it has made the text box with what it tells of the tab's last pictures."""
@@ -189,7 +189,7 @@ class TiledDiffusionPanel(Panel):
 class TiledVAEPanel(Panel):
     settings = TiledVAESettings
 
-    def _fill(self) -> list[Any]:
+    def _fill(self) -> list[dict[str, Any]]:
         sizes = recommended_tile_sizes(host.facts.device_memory())
         with gr.Row(variant="compact"):
             controls = [self._add(name) for name in sizes]

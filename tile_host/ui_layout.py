@@ -7,17 +7,17 @@ from typing import Any
 import gradio as gr
 
 from tile_utils.infotext import page_values, read_infotext
-from tile_utils.settings import TiledDiffusionSettings, around_regions
+from tile_utils.settings import TiledDiffusionSettings, argument_places
 
 SWITCHES = ("enable_bbox_control", "draw_background")
 
 
 def restore_layout(tab: str, max_regions: int, components: list[Any]) -> None:
     """Let the text box that is made here set the regions of `components`, which are in argument order."""
-    leading, trailing = around_regions(TiledDiffusionSettings)
-    names = [spec.name for spec in leading]
-    regions = range(len(leading), len(components) - len(trailing))
-    places = [*(names.index(name) for name in SWITCHES), *regions]
+    arguments = argument_places(TiledDiffusionSettings, max_regions)
+    places = [
+        place for place, (region, spec) in enumerate(arguments) if region is not None or spec.name in SWITCHES
+    ]
     kept = gr.Textbox(visible=False, elem_id=f"MD-{tab}-layout")
 
     def restored(text: str) -> list[Any]:

@@ -45,7 +45,7 @@ def _seed_in(told: str, picture: int, index: int) -> Any:
 
 
 class RegionControls:
-    """Canvas and region fields of one tab; `components` are in argument order."""
+    """Canvas and region fields of one tab. `made` are the components of each region, by setting."""
 
     def __init__(self, tab: str, max_regions: int) -> None:
         self._tab = tab
@@ -54,10 +54,10 @@ class RegionControls:
         ] = []  # the region's seed, and the button that takes the last one
         self._canvas()
         name, save, load = self._file_controls()
-        self._regions = [self._region(index) for index in range(max_regions)]
-        self.components = [made for region in self._regions for made in region.values()]
-        save.click(fn=self._save, inputs=[name, *self.components], outputs=[], show_progress=False)
-        load.click(fn=self._load, inputs=[name], outputs=self.components, show_progress=False)
+        self.made = [self._region(index) for index in range(max_regions)]
+        fields = [made for region in self.made for made in region.values()]
+        save.click(fn=self._save, inputs=[name, *fields], outputs=[], show_progress=False)
+        load.click(fn=self._load, inputs=[name], outputs=fields, show_progress=False)
 
     def _canvas(self) -> None:
         label = "Create txt2img canvas" if self._tab == "t2i" else "From img2img"
@@ -116,6 +116,7 @@ class RegionControls:
                     "🎲", elem_id=f"{made_ids}-random-seed", tooltip="A seed drawn from the picture's"
                 )
                 again = ToolButton("♻️", elem_id=f"{made_ids}-reuse-seed", tooltip="The last picture's seed")
+            add("mask", visible=False)  # the canvas shows it
         blend_mode.change(fn=_feather_shown, inputs=[blend_mode], outputs=[feather], show_progress=False)
         dice.click(fn=lambda: -1, inputs=[], outputs=[seed], show_progress=False)
         self._seed_buttons.append((seed, again))
@@ -146,9 +147,9 @@ class RegionControls:
 
     def _load(self, name: str) -> list[Any]:
         try:
-            regions = region_files.load(name, len(self._regions))
+            regions = region_files.load(name, len(self.made))
         except SettingsError as error:
             gr.Warning(str(error))
-            return [gr.update()] * len(self.components)
-        rest = [RegionSettings()] * (len(self._regions) - len(regions))
+            return [gr.update()] * (len(self.made) * len(FIELDS))
+        rest = [RegionSettings()] * (len(self.made) - len(regions))
         return [value for region in (*regions, *rest) for value in to_args(region)]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import Field, fields
 from typing import Any, TypeVar
 
+from tile_utils import masks
 from tile_utils.prompt_text import unusable
 from tile_utils.settings import (
     DEFAULT_MAX_REGIONS,
@@ -15,7 +16,7 @@ from tile_utils.settings import (
     SettingsError,
     TiledDiffusionSettings,
     TiledVAESettings,
-    around_regions,
+    argument_places,
     checked,
     control_fields,
     control_of,
@@ -55,7 +56,9 @@ def from_args(
     if len(objects) > 1:
         raise SettingsError(f"{title}: {len(objects)} objects were sent; allowed is one, with all settings.")
     named = objects[0] if objects else {}
-    placed, of_regions, rest = _in_places(cls, args, max_regions)
+    places = argument_places(cls, max_regions)
+    placed, of_regions = _in_places(places, args)
+    rest = args[len(places) :]
     tabs = {spec.name: control_of(spec).tabs for spec in control_fields(cls)}
     shown = {name: arg for name, arg in placed.items() if tab is None or tab in tabs[name]}
     values = {**(start or {}), **_placed(cls, shown, title)}
@@ -70,14 +73,16 @@ def from_args(
 
 
 def _in_places(
-    cls: type, args: Sequence[Any], max_regions: int
-) -> tuple[dict[str, Any], Sequence[Any], Sequence[Any]]:
-    """(what stands in each control's place, by name; the regions' values; what is left over)"""
-    leading, trailing = around_regions(cls)
-    begin = len(leading)
-    end = begin + (len(control_fields(RegionSettings)) * max_regions if cls is TiledDiffusionSettings else 0)
-    names = [spec.name for spec in (*leading, *trailing)]
-    return dict(zip(names, (*args[:begin], *args[end:]))), args[begin:end], args[end + len(trailing) :]
+    places: Sequence[tuple[int | None, Field[Any]]], args: Sequence[Any]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """(what stands in each control's place, by name; the same of every region that any place is taken of)"""
+    placed: dict[str, Any] = {}
+    regions: list[dict[str, Any]] = []
+    for (region, spec), arg in zip(places, args):
+        if region == len(regions):
+            regions.append({})
+        (placed if region is None else regions[region])[spec.name] = arg
+    return placed, regions
 
 
 def _placed(cls: type, placed: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -93,16 +98,16 @@ def _checked(cls: type, values: Mapping[str, Any], where: str) -> dict[str, Any]
     }
 
 
-def _placed_regions(args: Sequence[Any], title: str, are_drawn: bool) -> tuple[RegionSettings, ...]:
-    """The regions that stand after the other arguments; one that is not drawn may be anything, and is then empty."""
-    names = [spec.name for spec in control_fields(RegionSettings)]
+def _placed_regions(
+    values: Sequence[Mapping[str, Any]], title: str, are_drawn: bool
+) -> tuple[RegionSettings, ...]:
+    """The regions among the arguments; one that is not drawn may be anything, and is then empty."""
     regions: list[RegionSettings] = []
-    for start in range(0, len(args), len(names)):
-        placed = dict(zip(names, args[start : start + len(names)]))
+    for placed in values:
         is_on = placed["enable"] and not isinstance(placed["enable"], Mapping)
         try:
             where = f"{title}, {region_label(len(regions))}"
-            regions.append(RegionSettings(**_placed(RegionSettings, placed, where)))
+            regions.append(_region(_placed(RegionSettings, placed, where)))
         except SettingsError:
             if is_on and are_drawn:
                 raise
@@ -119,10 +124,10 @@ def to_args(settings: Any, max_regions: int = 0) -> list[Any]:
     regions = getattr(settings, "regions", ())
     _check_count(title_of(type(settings)), regions, max_regions)
     padded = (*regions, *[RegionSettings()] * (max_regions - len(regions)))
-    leading, trailing = (
-        [getattr(settings, spec.name) for spec in part] for part in around_regions(type(settings))
-    )
-    return [*leading, *(value for region in padded for value in _whole(region).values()), *trailing]
+    return [
+        getattr(settings if region is None else padded[region], spec.name)
+        for region, spec in argument_places(type(settings), max_regions)
+    ]
 
 
 def from_dict(
@@ -203,26 +208,43 @@ def _named_region(values: Any, index: int, title: str) -> RegionSettings:
     if not isinstance(values, Mapping):
         raise SettingsError(f"{where} is {shortened(values)}; allowed is an object.")
     _known_names(RegionSettings, values, where)
-    return RegionSettings(**{"enable": True, **_checked(RegionSettings, values, where)})
+    return _region({"enable": True, **_checked(RegionSettings, values, where)})
+
+
+def _region(values: Mapping[str, Any]) -> RegionSettings:
+    """A region of checked values. A mask covers its box, all of the canvas where no box is given; it is kept cut to
+    what it shows, and the box is what that covers."""
+    if not values.get("mask"):
+        return RegionSettings(**values)
+    box = {name: values.get(name, whole) for name, whole in (("x", 0.0), ("y", 0.0), ("w", 1.0), ("h", 1.0))}
+    mask, *fitted = masks.fitted(values["mask"], *box.values())
+    return RegionSettings(**{**values, **dict(zip(box, fitted)), "mask": mask})
 
 
 def to_dict(settings: Any) -> dict[str, Any]:
     """Every setting that differs from its default, by name; `from_dict` makes the same settings of it.
 
-    `regions` has a place for each region up to the last that differs; those that are switched on are there in full.
+    `regions` has a place for each region up to the last that differs; those that are switched on are there in full, but
+    for late settings that do not differ.
     """
     regions = [_differing(region) for region in getattr(settings, "regions", ())]
     while regions and not regions[-1]:
         regions.pop()
     for place, region in enumerate(settings.regions[: len(regions)] if regions else ()):
-        if region.enable:
-            regions[place] = _whole(region)
+        if region.enable or region.mask:  # whose box counts
+            regions[place] = _in_full(region)
         elif regions[place]:
             regions[place] = {"enable": False} | regions[place]
     values = _differing(settings)
     if any(region.get("enable") for region in regions):
         values["enable_bbox_control"] = settings.enable_bbox_control
     return values | ({"regions": regions} if regions else {})
+
+
+def _in_full(region: RegionSettings) -> dict[str, Any]:
+    late = [spec.name for spec in control_fields(RegionSettings) if control_of(spec).late]
+    differing = _differing(region)
+    return {name: value for name, value in _whole(region).items() if name not in late or name in differing}
 
 
 def _whole(settings: Any) -> dict[str, Any]:
@@ -242,7 +264,7 @@ def to_json(value: Any, indent: int | None = None) -> str:
 
 def regions_to_json(regions: Sequence[RegionSettings]) -> str:
     """A region file, readable by the original too."""
-    return to_json({"bbox_controls": [_whole(region) for region in regions]}, indent=2)
+    return to_json({"bbox_controls": [_in_full(region) for region in regions]}, indent=2)
 
 
 def regions_from_json(text: str, max_regions: int) -> tuple[RegionSettings, ...]:

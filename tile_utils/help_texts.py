@@ -60,6 +60,10 @@ HELP: dict[type, dict[str, str]] = {
         "seed": (
             "The region's own noise: the same number gives the same noise; -1 draws a number from the picture's seed."
         ),
+        "mask": (
+            "The region's shape within its box; by name a PNG in base64, white where the region is, which without a "
+            "box covers the whole picture. Empty: the box itself."
+        ),
     },
     TiledVAESettings: {
         "enabled": "Encodes and decodes large pictures in the memory of one feature map, with the same result.",

@@ -19,7 +19,7 @@ from tile_utils.settings import (
     RegionSettings,
     SettingsError,
     TiledDiffusionSettings,
-    around_regions,
+    argument_places,
     checked,
     control_fields,
     control_of,
@@ -251,19 +251,16 @@ def page_values(cls: type, reading: Reading, tab: str, max_regions: int = 0) -> 
     """
     found = reading.values
 
-    def value(spec: Field[Any], values: Mapping[str, Any], known: bool) -> Any:
+    regions = [*found.get("regions", []), *[{}] * max_regions]
+
+    def value(region: int | None, spec: Field[Any]) -> Any:
         if tab not in control_of(spec).tabs:
             return default_for(spec, tab)
+        values = found if region is None else regions[region]
+        known = reading.whole or (region is not None and "regions" in found)
         return values.get(spec.name, spec.default if known else None)
 
-    leading, trailing = around_regions(cls)
-    page = [value(spec, found, reading.whole) for spec in leading]
-    regions = found.get("regions", [])
-    for index in range(max_regions):
-        region = regions[index] if index < len(regions) else {}
-        known = reading.whole or "regions" in found
-        page += [value(spec, region, known) for spec in control_fields(RegionSettings)]
-    return page + [value(spec, found, reading.whole) for spec in trailing]
+    return [value(region, spec) for region, spec in argument_places(cls, max_regions)]
 
 
 def limited(cls: type, reading: Reading, name: str, choices: Sequence[str]) -> Reading:

@@ -1,15 +1,17 @@
 """The settings of both scripts, once: the controls, the argument list, infotext, JSON and checks come from here.
 
-A field's metadata holds its `Control`. The order of the fields is the order of the positional arguments, which API
-clients rely on: new controls go after the regions, where their place depends on how many of these the page has.
+A field's metadata holds its `Control`. The order of the positional arguments, which API clients rely on, is
+`argument_places`: new controls go after the regions, where their place depends on how many of these the page has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from itertools import takewhile
 from typing import Any
+
+from tile_utils import masks
 
 TABS = ("t2i", "i2i")
 DEFAULT_MAX_REGIONS = 8
@@ -26,7 +28,9 @@ class SettingsError(ValueError):
 @dataclass(frozen=True)
 class Control:
     """How a setting looks and what it may be. `elem_id` has places for {tab} and, in a region, {i} (from 1).
-    `null_means_default`: a client's null says so too, not that a value was lost."""
+    `null_means_default`: a client's null says so too, not that a value was lost. `late`, of a region's: its argument
+    stands after all others. `form` brings a text into the form that is kept; a ValueError of it ends the sentence about
+    the control."""
 
     label: str
     elem_id: str
@@ -37,6 +41,8 @@ class Control:
     img2img_default: Any = None
     tabs: tuple[str, ...] = TABS
     null_means_default: bool = False
+    late: bool = False
+    form: Callable[[str], str] | None = None
 
 
 def _control(default: Any, label: str, elem_id: str, *number_range: float, **more: Any) -> Any:
@@ -66,6 +72,9 @@ class RegionSettings:
     blend_mode: str = _control("Background", "Type", "MD-{tab}-{i}-blend-mode", choices=BLEND_MODES)
     feather_ratio: float = _control(0.2, "Feather", "MD-{tab}-{i}-feather", 0, 1, 0.05)
     seed: int = _control(-1, "Seed", "MD-{tab}-{i}-seed", -1, 2**63 - 1, 1, null_means_default=True)
+    mask: str = _control(
+        "", "Mask", "MD-{tab}-{i}-mask", null_means_default=True, late=True, form=masks.compact
+    )
 
 
 @dataclass(frozen=True)
@@ -150,10 +159,22 @@ def control_fields(cls: type) -> list[Field[Any]]:
     return [spec for spec in fields(cls) if "control" in spec.metadata]
 
 
-def around_regions(cls: type) -> tuple[list[Field[Any]], list[Field[Any]]]:
-    """Of these, those that stand before the regions, and those after them."""
+def argument_places(cls: type, max_regions: int = 0) -> list[tuple[int | None, Field[Any]]]:
+    """What stands in each place of the arguments: (region from 0, its setting) or (None, a setting of `cls`).
+
+    First what stands before the regions, then these, then what stands after them, then the regions' late settings.
+    """
     leading = list(takewhile(lambda spec: "control" in spec.metadata, fields(cls)))
-    return leading, control_fields(cls)[len(leading) :]
+    trailing = control_fields(cls)[len(leading) :]
+    of_regions = control_fields(RegionSettings)
+    early, late = ([spec for spec in of_regions if control_of(spec).late is late] for late in (False, True))
+    regions = range(max_regions if cls is TiledDiffusionSettings else 0)
+    return [
+        *((None, spec) for spec in leading),
+        *((region, spec) for region in regions for spec in early),
+        *((None, spec) for spec in trailing),
+        *((region, spec) for region in regions for spec in late),
+    ]
 
 
 def default_for(spec: Field[Any], tab: str) -> Any:
@@ -217,6 +238,11 @@ def checked(spec: Field[Any], value: Any, where: str = "") -> Any:
         raise SettingsError(f"{name} is {shown}; allowed is {_allowed(control, wanted)}.")
     if isinstance(default, int) and value != int(value):
         raise SettingsError(f"{name} is {shown}; allowed are whole numbers, {_allowed(control, wanted)}.")
+    if control.form is not None:
+        try:
+            return control.form(value)
+        except ValueError as error:
+            raise SettingsError(f"{name} {error}") from error
     kind_of_default: Any = type(default)
     return kind_of_default(value)
 

@@ -13,7 +13,7 @@ from tile_utils.settings import (
     RegionSettings,
     TiledDiffusionSettings,
     TiledVAESettings,
-    around_regions,
+    argument_places,
     control_fields,
     control_of,
     default_for,
@@ -94,19 +94,24 @@ def _rows(cls: type, specs: Sequence[Field[Any]], first: int | None = 0, plus: s
 
 def reference() -> str:
     """The text of docs/controls.md."""
-    leading, trailing = around_regions(TiledDiffusionSettings)
-    regions = control_fields(RegionSettings)
-    count, own = len(leading), len(regions)
+    places = argument_places(TiledDiffusionSettings, 1)
+    regions = [spec for region, spec in places if region is not None]
+    late = [spec for spec in regions if control_of(spec).late]
+    early = regions[: len(regions) - len(late)]
+    count, own = places.index((0, early[0])), len(early)
+    leading, trailing = (
+        [spec for region, spec in part if region is None] for part in (places[:count], places[count:])
+    )
     parts = [
         (f"{INTRODUCTION}\n## Tiled Diffusion", _rows(TiledDiffusionSettings, leading)),
         (
             f"## Each region\n\nRegion *i* (from 1) begins at argument {count} + {own}·(*i* − 1); *#* counts on. "
             "By name, regions are a list of objects, `regions`.",
-            _rows(RegionSettings, regions, 0, "+"),
+            _rows(RegionSettings, early, 0, "+"),
         ),
         (
             "## After the regions\n\nTheir places depend on how many regions the page has: clients send them by name.",
-            _rows(TiledDiffusionSettings, trailing, None),
+            [*_rows(TiledDiffusionSettings, trailing, None), *_rows(RegionSettings, late, None)],
         ),
         ("## Tiled VAE", _rows(TiledVAESettings, control_fields(TiledVAESettings))),
     ]

@@ -90,6 +90,7 @@ export function readLayout(tab) {
                 blend_mode: textField(`${id}-blend-mode`)?.value,
                 feather_ratio: number(`${id}-feather`),
                 seed: number(`${id}-seed`),
+                mask: textField(`${id}-mask`)?.value ?? '',
             };
         }),
     };
