@@ -125,7 +125,7 @@ fractions = st.floats(0, 1)
 
 @given(fractions, fractions, fractions, fractions, st.integers(1, 300), st.integers(1, 300))
 def test_a_region_lies_inside_the_canvas_or_is_ignored(x, y, w, h, width, height):
-    window = region_window(x, y, w, h, width, height)
+    window = region_window(x, y, w, h, Surface(height, width))
     if window is None:
         assert x == 1 or y == 1 or w == 0 or h == 0
         return
@@ -137,7 +137,7 @@ def test_a_region_lies_inside_the_canvas_or_is_ignored(x, y, w, h, width, height
 @given(fractions, fractions, fractions, fractions, st.integers(1, 150), st.integers(1, 150))
 def test_a_region_of_a_model_with_patches_has_whole_ones(x, y, w, h, width, height):
     """SD3 cuts the latent into patches of 2x2."""
-    window = region_window(x, y, w, h, 2 * width, 2 * height, multiple=2)
+    window = region_window(x, y, w, h, Surface(2 * height, 2 * width), multiple=2)
     if window is None:
         assert x == 1 or y == 1 or w == 0 or h == 0
         return
@@ -161,7 +161,7 @@ def test_a_region_of_a_model_with_patches_has_whole_ones(x, y, w, h, width, heig
     ],
 )
 def test_where_a_region_lies_on_a_canvas_of_40x24(box, multiple, window):
-    assert region_window(*box, 40, 24, multiple) == window
+    assert region_window(*box, Surface(24, 40), multiple) == window
 
 
 def test_gaussian_weights_follow_the_paper_on_each_axis():

@@ -49,11 +49,12 @@ class Pass:
     ) -> None:
         self._p, self._after = p, after
         height, width = size
+        surface = Surface(height, width)
         multiple = host.facts.size_multiple() // OPT_F
         self.windows: dict[int, Window] = {}
         """Of the regions that are drawn on this canvas, by index."""
         for index, region in regions:
-            window = region_window(region.x, region.y, region.w, region.h, width, height, multiple)
+            window = region_window(region.x, region.y, region.w, region.h, surface, multiple)
             if window is not None:
                 self.windows[index] = window
         # 0 are the main prompt's words
@@ -61,8 +62,10 @@ class Pass:
         self._words = RegionWords(p, drawn)
         self.networks = self._words.networks
         self.layout = Layout(
-            Surface(height, width),
-            make_grid(width, height, settings.tile_width, settings.tile_height, settings.overlap),
+            surface,
+            make_grid(
+                width, height, settings.tile_width, settings.tile_height, settings.overlap, surface.wraps
+            ),
             settings.method,
             settings.tile_batch_size,
             device,

@@ -113,12 +113,13 @@ class Planner:
         return None if needed.all() else needed
 
     def _region_patch(self, region: Region) -> Patch:
-        window, place = region.window, ("region", region.words)
+        window, place, device = region.window, ("region", region.words), self.layout.device
         if region.foreground:
-            mask = feather_mask(window.w, window.h, region.feather, self.layout.device)
+            mask = feather_mask(
+                window.w, window.h, region.feather, device, self.layout.surface.closed(window)
+            )
             return Patch(window, mask, place, region.words, FOREGROUND)
-        weights = WEIGHTINGS[self.layout.method](window.w, window.h, self.layout.device)
-        return Patch(window, weights, place, region.words, BACKGROUND)
+        return Patch(window, self._weights_of(window), place, region.words, BACKGROUND)
 
     def _under(self, patches: Sequence[Patch]) -> Tensor:
         """Where any of these patches lies. [H, W], bool"""
@@ -130,8 +131,12 @@ class Planner:
     @cached_property
     def _weights(self) -> Tensor:
         """Of a whole tile, [h, w]."""
-        grid = self.layout.grid
-        return WEIGHTINGS[self.layout.method](grid.across.tile, grid.down.tile, self.layout.device)
+        return self._weights_of(Window(0, 0, self.layout.grid.down.tile, self.layout.grid.across.tile))
+
+    def _weights_of(self, window: Window) -> Tensor:
+        """Of a window's size, by the method. [h, w]"""
+        closed = self.layout.surface.closed(window)
+        return WEIGHTINGS[self.layout.method](window.w, window.h, self.layout.device, closed)
 
     def _still_tiles(self) -> Iterator[Patch]:
         for number, window in enumerate(self.layout.grid.windows):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import product
 from math import ceil, floor, prod
 from typing import TypeVar
 
-from tile_utils.surface import Window
+from tile_utils.surface import Surface, Window
 
 MIN_STRIDE = 4
 """Smallest step from one tile to the next, in latent pixels; bounds the number of tiles."""
@@ -27,7 +28,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Axis:
-    """Tiles of one size along one side of a canvas: as few as cover `length`, evenly spread.
+    """Tiles of one size along one side of a canvas: as few as cover `length`, evenly spread, on a circle if it `wraps`.
 
     `tile` and `overlap` are what is really used; see `make_axis`.
     """
@@ -35,20 +36,37 @@ class Axis:
     length: int
     tile: int
     overlap: int
+    wraps: bool = False
 
     @property
     def count(self) -> int:
-        return max(1, ceil((self.length - self.overlap) / (self.tile - self.overlap)))
+        if self.tile == self.length:
+            return 1
+        joins = 0 if self.wraps else self.overlap  # on a circle the last tile overlaps the first
+        return ceil((self.length - joins) / (self.tile - self.overlap))
+
+    @property
+    def stride(self) -> Fraction:
+        """From one tile to the next, before rounding down."""
+        if self.wraps:
+            return Fraction(self.length, self.count)
+        return Fraction(self.length - self.tile, max(1, self.count - 1))
+
+    @property
+    def shifted_count(self) -> int:
+        """How many tiles there are when they shift: one more, if there are several, where the axis has ends."""
+        return self.count + (self.count > 1 and not self.wraps)
 
     def start(self, index: int) -> int:
         """First pixel of tile `index`."""
-        return index * (self.length - self.tile) // max(1, self.count - 1)
+        return floor(index * self.stride)
 
     def shifted(self, phase: float, multiple: int = 1) -> list[Span]:
         """The same tiles begun `phase` (0 … 1) of a step from one to the next later, and one more before them.
 
         Those that would leave the canvas are moved inside, but count only where they would have lain: so that their
-        borders move like all others. What is covered by one tile stays as it is.
+        borders move like all others. On a circle nothing can leave it, and there is no tile more. What is covered by
+        one tile stays as it is.
 
         Args:
             multiple: of which positions are, in latent pixels.
@@ -56,16 +74,18 @@ class Axis:
         room = self.length - self.tile
         if not room:
             return [Span(0, 0, self.tile)]
-        stride = room / (self.count - 1)
-        spans = []
-        for i in range(-1, self.count):
+        stride, spans = float(self.stride), []
+        for i in range(self.count - self.shifted_count, self.count):
             wanted = floor((i + phase) * stride / multiple) * multiple
+            if self.wraps:
+                spans.append(Span(wanted, 0, self.tile))
+                continue
             start = min(max(wanted, 0), room)
             spans.append(Span(start, max(wanted - start, 0), min(self.tile + wanted - start, self.tile)))
         return spans
 
 
-def make_axis(length: int, tile: int, overlap: int) -> Axis:
+def make_axis(length: int, tile: int, overlap: int, wraps: bool = False) -> Axis:
     """Tiles capped by the canvas; neighbours overlap by at least `overlap`, clamped to 0 … tile − MIN_STRIDE.
 
     Raises:
@@ -74,7 +94,7 @@ def make_axis(length: int, tile: int, overlap: int) -> Axis:
     if min(length, tile) < 1:
         raise ValueError(f"sizes must be positive: a canvas of {length}, tiles of {tile}")
     tile = min(tile, length)
-    return Axis(length, tile, max(0, min(overlap, tile - MIN_STRIDE)))
+    return Axis(length, tile, max(0, min(overlap, tile - MIN_STRIDE)), wraps)
 
 
 @dataclass(frozen=True)
@@ -89,8 +109,8 @@ class Grid:
 
     @property
     def shifted(self) -> int:
-        """How many tiles there are when they shift: one more along each side that has several."""
-        return prod(axis.count + (axis.count > 1) for axis in (self.down, self.across))
+        """How many tiles there are when they shift; see `Axis.shifted_count`."""
+        return prod(axis.shifted_count for axis in (self.down, self.across))
 
     @property
     def windows(self) -> Iterator[Window]:
@@ -104,13 +124,19 @@ class Grid:
         return self.down.tile * self.across.tile
 
 
-def make_grid(width: int, height: int, tile_w: int, tile_h: int, overlap: int) -> Grid:
+def make_grid(
+    width: int, height: int, tile_w: int, tile_h: int, overlap: int, wraps: tuple[bool, bool] = (False, False)
+) -> Grid:
     """The grid of a canvas of `width` x `height` latent pixels; each axis clamps the overlap by its own tile.
+
+    Args:
+        wraps: (down, across), see `Surface`.
 
     Raises:
         ValueError: a size is not positive.
     """
-    return Grid(make_axis(height, tile_h, overlap), make_axis(width, tile_w, overlap))
+    down, across = wraps
+    return Grid(make_axis(height, tile_h, overlap, down), make_axis(width, tile_w, overlap, across))
 
 
 def phases(step: int) -> tuple[float, float]:
@@ -119,25 +145,22 @@ def phases(step: int) -> tuple[float, float]:
 
 
 def region_window(
-    x: float, y: float, w: float, h: float, width: int, height: int, multiple: int = 1
+    x: float, y: float, w: float, h: float, surface: Surface, multiple: int = 1
 ) -> Window | None:
-    """The window of a region given in fractions of a canvas of `width` x `height` latent pixels.
+    """The window of a region given in fractions of a canvas.
 
-    Left and top round down, sizes round up, both to a `multiple` (of the canvas' sides too), and it is cut at the
-    canvas' edges; None where nothing is left of it.
+    Left and top round down, sizes round up, both to a `multiple` (of the canvas' sides too). It is cut at the canvas'
+    edges, but goes on where these are joined, once around at most; None where nothing is left of it.
     """
 
-    def down(position: float) -> int:
-        return max(0, int(position) // multiple * multiple)
+    def along(position: float, size: float, length: int, wraps: bool) -> tuple[int, int]:
+        start = max(0, int(position * length) // multiple * multiple)
+        pixels = ceil(ceil(size * length) / multiple) * multiple
+        return (start % length, min(pixels, length)) if wraps else (start, min(pixels, length - start))
 
-    def up(size: float) -> int:
-        return ceil(ceil(size) / multiple) * multiple
-
-    left, top = down(x * width), down(y * height)
-    right, bottom = min(width, left + up(w * width)), min(height, top + up(h * height))
-    if left >= right or top >= bottom:
-        return None
-    return Window(top, left, bottom - top, right - left)
+    top, rows = along(y, h, surface.height, surface.wraps[0])
+    left, columns = along(x, w, surface.width, surface.wraps[1])
+    return Window(top, left, rows, columns) if rows > 0 and columns > 0 else None
 
 
 def batch_count(items: int, batch_size: int) -> int:

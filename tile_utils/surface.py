@@ -24,6 +24,13 @@ class Surface:
     width: int
     wraps: tuple[bool, bool] = (False, False)
 
+    def closed(self, window: Window) -> tuple[bool, bool]:
+        """(down, across): does the window go all the way around, so that its own opposite edges are joined?"""
+        return (
+            self.wraps[0] and window.h == self.height,
+            self.wraps[1] and window.w == self.width,
+        )
+
 
 @dataclass(frozen=True)
 class Window:
