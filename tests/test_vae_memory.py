@@ -9,6 +9,7 @@ import torch
 
 from tests import ldm_vae
 from tests.memory_meter import measured
+from tests.two_devices import SECOND, TwoDevices
 from tests.vae_networks import input_for, network
 from tile_methods.vae import memory, tiled_vae
 from tile_methods.vae.exact import ExactWorker
@@ -19,7 +20,7 @@ from tile_methods.vae.program import shapes_of
 from tile_methods.vae.recognise import recognise
 from tile_methods.vae.run import Interrupted, run, smaller_storage
 from tile_methods.vae.spans import band_bounds
-from tile_methods.vae.storage import DeviceStore, FeatureMap
+from tile_methods.vae.storage import DeviceStore, FeatureMap, HostStore
 
 CPU = torch.device("cpu")
 
@@ -226,6 +227,27 @@ def test_out_of_memory_halves_the_tile_and_says_what_worked(monkeypatch, caplog,
     short_of_memory(monkeypatch, (16 * 8) ** 2 * 32, error)
     assert (run(net, x, tile_size=64) - net(x)).abs().max() <= 1e-4
     assert "Out of memory with tile size 64; 16 worked." in caplog.text
+
+
+def test_out_of_memory_on_a_device_makes_room_there(monkeypatch):
+    """What waits is kept in the host's memory when it is tried again."""
+    net, x, stores = network("diffusers", "Decoder"), input_for("Decoder", 40, 40), []
+    expected = net(x)
+    monkeypatch.setattr("tile_methods.vae.trial.check", lambda *args: None)
+    monkeypatch.setattr(memory, "fits", lambda size, device: True)
+    short_of_memory(monkeypatch, (16 * 8) ** 2 * 32, RuntimeError("XPU out of memory"))
+    worker_run = ExactWorker.run
+
+    def noted(self, *args):
+        stores.append(type(self.store))
+        return worker_run(self, *args)
+
+    monkeypatch.setattr(ExactWorker, "run", noted)
+    with TwoDevices():
+        out = run(net.to(SECOND), x.to(SECOND), tile_size=32)
+        assert (out.cpu() - expected).abs().max() <= 1e-4
+        net.to("cpu")
+    assert stores == [DeviceStore, HostStore]
 
 
 def test_out_of_memory_at_the_smallest_tile_is_a_sentence(monkeypatch):
