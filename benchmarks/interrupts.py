@@ -2,10 +2,10 @@
 
 .venv/bin/python benchmarks/interrupts.py [--times 30] [--side 1024]     (from the repository's root)
 
-In the mini WebUI with the demo's checkpoint: a picture is encoded and its latent decoded, as a generation does it, while
-a thread makes full previews of a small latent without a pause, as the page's requests do. Each time an interrupt comes
-at a random moment of the encoder, of attention or of the decoder, in turns. Beside the time until the call ended stands
-the time that a band takes (between two reports of progress) in calls that were not interrupted.
+In the mini WebUI with the demo's checkpoint: a picture is encoded and its latent decoded, as a generation does it,
+while a thread makes full previews of a small latent without a pause, as the page's requests do. Each time an interrupt
+comes at a random moment of the encoder, of attention or of the decoder, in turns. Beside the time until the call ended
+stands the time that a band takes (between two reports of progress) in calls that were not interrupted.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     webui.initialize(str(CHECKPOINT))
-    from modules import shared
+    from modules import shared  # noqa: TID251 - the host, which must have been started
     from tile_host import vae
     from tile_utils.settings import TiledVAESettings
 
