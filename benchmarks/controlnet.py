@@ -1,10 +1,13 @@
 """Does a picture drawn with the demo ControlNet have its hint's edges, in tiles too?
 
-.venv/bin/python benchmarks/controlnet.py [--hints 20] [--steps 20] [--sheet sheet.png]     (from the repository's root)
+.venv/bin/python benchmarks/controlnet.py [--hints 20] [--steps 20] [--sizes 1024x256] [--keep scores.json]
+    [--sheet sheet.png]     (from the repository's root)
 
 Hints are Canny's edges of painted scenes that the network has not seen; prompts say where and when, not what stands
 there. A picture's edges, found in the same way, are compared with them: F1 of precision and recall, where an edge
-counts that has one of the other's within so many pixels. "Squeezed": every tile sees the whole hint.
+counts that has one of the other's within so many pixels. Wide pictures are drawn in tiles. "Whole, piece by piece":
+the hint is cut into pieces of the native width, each is drawn as a picture of its own, and their edges are put side by
+side; "squeezed": every tile sees the whole hint. With `--keep` the same command goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -13,8 +16,8 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -100,27 +103,77 @@ def tiles(size: tuple[int, int]) -> tuple[str, ...]:
     return given if size[0] > NATIVE else ()
 
 
-def compare(size: tuple[int, int], hints: int, steps: int, folder: Path) -> list[NDArray[np.uint8]]:
-    """Print the mean F1 of each way to draw; the pictures of each hint in a row."""
-    scores: dict[str, list[list[float]]] = {}
+def ways_to_draw(
+    prompt: str, lines: Edges, size: tuple[int, int], seed: int, steps: int, folder: Path
+) -> dict[str, Callable[[], list[NDArray[np.uint8]]]]:
+    """Each way as a function that gives the pictures it draws, from the left."""
+
+    def whole(*options: str) -> list[NDArray[np.uint8]]:
+        return [drawn(prompt, size, seed, steps, *tiles(size), *options)]
+
+    def with_the_hint_squeezed() -> list[NDArray[np.uint8]]:
+        with squeezed():
+            return whole(*unit(lines, folder))
+
+    def in_pieces() -> list[NDArray[np.uint8]]:
+        pieces = [lines[:, left : left + NATIVE] for left in range(0, size[0], NATIVE)]
+        return [
+            drawn(prompt, (NATIVE, size[1]), seed + number, steps, *unit(piece, folder))
+            for number, piece in enumerate(pieces)
+        ]
+
+    ways = {"no hint": whole, "hint": lambda: whole(*unit(lines, folder))}
+    if size[0] > NATIVE:
+        ways |= {"whole, piece by piece": in_pieces, "squeezed": with_the_hint_squeezed}
+    return ways
+
+
+class Scores:
+    """F1 of each picture within TOLERANCES, by what was drawn; kept in a file, if one is named."""
+
+    def __init__(self, kept: Path | None) -> None:
+        self._kept = kept
+        self._of: dict[str, list[float]] = json.loads(kept.read_text()) if kept and kept.exists() else {}
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._of
+
+    def put(self, key: str, pictures: Sequence[NDArray[np.uint8]], lines: Edges) -> None:
+        found = np.concatenate([edges(picture, *THRESHOLDS) for picture in pictures], axis=1)
+        self._of[key] = [edge_f1(found, lines, tolerance) for tolerance in TOLERANCES]
+        if self._kept:
+            self._kept.write_text(json.dumps(self._of))
+
+    def mean(self, keys: Sequence[str]) -> str:
+        means = np.mean([self._of[key] for key in keys], axis=0)
+        return ", ".join(f"{mean:.3f} within {t}" for mean, t in zip(means, TOLERANCES)) + " pixels"
+
+
+def compare(
+    size: tuple[int, int], hints: int, steps: int, scores: Scores, folder: Path, show: bool
+) -> list[NDArray[np.uint8]]:
+    """Print the mean F1 of each way to draw; with `show` the pictures of each hint in a row."""
+    keys: dict[str, list[str]] = {}
     rows = []
     for number in range(hints):
         prompt, lines, painted = scene_with_lines(number, *size)
         shown = [painted, np.repeat(np.where(lines, np.uint8(0), np.uint8(255))[..., None], 3, axis=2)]
-        ways = {"no hint": (nullcontext(), ()), "hint": (nullcontext(), unit(lines, folder))}
-        if size[0] > NATIVE:
-            ways["squeezed"] = squeezed(), unit(lines, folder)
-        for name, (context, options) in ways.items():
-            with context:
-                picture = drawn(prompt, size, number + 1, steps, *tiles(size), *options)
-            found = edges(picture, *THRESHOLDS)
-            scores.setdefault(name, []).append([edge_f1(found, lines, tolerance) for tolerance in TOLERANCES])
-            shown.append(picture)
-        rows.append(np.concatenate(shown, axis=1 if size[0] <= size[1] else 0))
-    for name, values in scores.items():
-        told = ", ".join(f"{mean:.3f} within {t}" for mean, t in zip(np.mean(values, axis=0), TOLERANCES))
-        print(f"{size[0]}x{size[1]}, {name}: {told} pixels", flush=True)
+        for way, draw in ways_to_draw(prompt, lines, size, number + 1, steps, folder).items():
+            key = f"{size[0]}x{size[1]}, {way}, {steps} steps, {number}"
+            keys.setdefault(way, []).append(key)
+            if show or key not in scores:
+                pictures = draw()
+                scores.put(key, pictures, lines)
+                shown.append(np.concatenate(pictures, axis=1))
+        rows.append(np.concatenate(shown, axis=1 if size[0] <= size[1] else 0) if show else painted)
+    for way, of_way in keys.items():
+        print(f"{size[0]}x{size[1]}, {way}: {scores.mean(of_way)}", flush=True)
     return rows
+
+
+def a_size(given: str) -> tuple[int, int]:
+    width, height = map(int, given.split("x"))
+    return width, height
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -129,12 +182,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--hints", type=int, default=20)
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--sizes", type=a_size, nargs="+", default=SIZES, metavar="WIDTHxHEIGHT")
+    parser.add_argument("--keep", type=Path, help="where to keep the scores (JSON), and to go on from")
     parser.add_argument("--sheet", type=Path, help="where to show all pictures (PNG)")
     options = parser.parse_args(arguments)
     webui.initialize(str(CHECKPOINT))
     with tempfile.TemporaryDirectory() as folder:
-        for size in SIZES:
-            rows = compare(size, options.hints, options.steps, Path(folder))
+        scores = Scores(options.keep)
+        for size in options.sizes:
+            rows = compare(size, options.hints, options.steps, scores, Path(folder), bool(options.sheet))
             if options.sheet:
                 name = f"{options.sheet.stem}-{size[0]}x{size[1]}.png"
                 Image.fromarray(np.concatenate(rows)).save(options.sheet.with_name(name))
