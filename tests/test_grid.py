@@ -3,7 +3,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tile_utils.grid import MIN_STRIDE, batch_count, make_axis, make_grid, phases, region_window, split_evenly
+from tile_utils.grid import (
+    MIN_STRIDE,
+    Span,
+    batch_count,
+    make_axis,
+    make_grid,
+    phases,
+    region_window,
+    split_evenly,
+)
 from tile_utils.surface import Surface, Window, add
 from tile_utils.weights import gaussian_weights, uniform_weights
 
@@ -82,6 +91,11 @@ def test_shifted_tiles_count_everywhere_and_as_many_as_ever(half, tile, overlap,
         assert span.start % multiple == 0
     assert (counted > 0).all()
     assert len(spans) == (1 if axis.count == 1 else axis.count + 1)
+
+
+def test_a_grid_that_is_shifted_by_nothing_reaches_the_end():
+    """122 are 15 steps of 122 / 15, but 121.99999999999999 in floats."""
+    assert make_axis(174, 52, 43).shifted(0.0)[-1] == Span(122, 0, 52)
 
 
 def test_literal_shifted_tiles():

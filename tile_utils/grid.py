@@ -74,9 +74,10 @@ class Axis:
         room = self.length - self.tile
         if not room:
             return [Span(0, 0, self.tile)]
-        stride, spans = float(self.stride), []
+        # in floats the last tile may begin a rounding error before the end of its canvas
+        stride, exactly, spans = self.stride, Fraction(phase), []
         for i in range(self.count - self.shifted_count, self.count):
-            wanted = floor((i + phase) * stride / multiple) * multiple
+            wanted = floor((i + exactly) * stride / multiple) * multiple
             if self.wraps:
                 spans.append(Span(wanted, 0, self.tile))
                 continue
