@@ -53,7 +53,7 @@ def test_what_waits_is_no_more_than_the_largest_feature_map(kind):
     """Of the whole network: the decoder's second width at full size."""
     net, x, band_values = wide_as_sd(kind)
     store = CountingStore()
-    out = ExactWorker(store, band_values, lambda: None, Guard()).run(recognise(net).tasks, x).take_whole(CPU)
+    out = ExactWorker(store, band_values, lambda: None, Guard()).whole(recognise(net).tasks, x, CPU)
     assert (out - net(x)).abs().max() <= 1e-4
     assert store.most <= 1.1 * 32 * 512 * 384 * 4
     assert store.most >= (0.9 if kind == "Decoder" else 0.5) * 32 * 512 * 384 * 4

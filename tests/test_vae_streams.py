@@ -21,7 +21,7 @@ def test_every_row_is_read_after_it_is_written(kind, dtype, monkeypatch):
     expected = net(x)
     with StreamModel(monkeypatch) as model:
         worker = ExactWorker(HostStore(CUDA), 64 * 64 * 32, lambda: None, Guard())
-        out = worker.run(tasks, x).take_whole(x.device)
+        out = worker.whole(tasks, x, x.device)
     tolerance = 1e-4 if dtype == torch.float32 else 0.05
     assert (out - expected).abs().max() <= tolerance * max(1, expected.abs().max().item())
     assert model.races == 0
@@ -54,5 +54,5 @@ def test_the_band_that_was_written_last_is_not_brought_back(monkeypatch):
         assert model.brought == 1
         before = model.brought
         worker = ExactWorker(store, 2**30, lambda: None, Guard())
-        worker.run(tasks[:1], x).take_whole(x.device)
+        worker.whole(tasks[:1], x, x.device)
     assert model.brought == before  # one band each: nothing but the latest

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from tile_methods.patch import Batch, Plan
+from tile_methods.ranks import ALONE, Ranks
 from tile_utils.conditions import condition_of
 from tile_utils.surface import add, read_all
 
@@ -33,6 +34,7 @@ def fuse(
     after_batch: Callable[[], None] = lambda: None,
     batches: Iterable[Batch] | None = None,
     channels: int | None = None,
+    ranks: Ranks = ALONE,
 ) -> Tensor:
     """The prediction for the whole canvas: in each layer the weighted average of its patches (Bar-Tal et al., arXiv
     2302.08113, eq. 7), each layer laid over those below. [B, channels, H, W], dtype of x
@@ -44,17 +46,20 @@ def fuse(
         after_batch: called after every batch; may raise to stop.
         batches: the plan's, in the order in which they are to be drawn.
         channels: that the model predicts, if not as many as x has.
+        ranks: among whom the patches are shared out (see `Planner`); all of them get the same prediction.
     """
     rows, shape = x.shape[0], (x.shape[0], channels or x.shape[1], *x.shape[2:])
     sums = [x.new_zeros(shape, dtype=torch.float32) for _ in plan.layers]
-    for batch in plan.batches if batches is None else batches:
-        count, windows = len(batch.patches), batch.windows
-        told = condition_of(cond, windows, plan.surface, rows)
-        out = model(batch, read_all(x, windows, plan.surface), sigma.repeat_interleave(count), told)
-        for patch, part in zip(batch.patches, out.unflatten(0, (rows, count)).unbind(1)):
-            add(sums[patch.layer], part * patch.weights, patch.window, plan.surface)
-        after_batch()
-    return plan.combined(sums).to(x.dtype)
+    with ranks.together():
+        x = ranks.same(x)
+        for batch in plan.batches if batches is None else batches:
+            count, windows = len(batch.patches), batch.windows
+            told = condition_of(cond, windows, plan.surface, rows)
+            out = model(batch, read_all(x, windows, plan.surface), sigma.repeat_interleave(count), told)
+            for patch, part in zip(batch.patches, out.unflatten(0, (rows, count)).unbind(1)):
+                add(sums[patch.layer], part * patch.weights, patch.window, plan.surface)
+            after_batch()
+        return plan.combined(ranks.summed(sums)).to(x.dtype)
 
 
 @dataclass(frozen=True)

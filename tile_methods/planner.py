@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tile_methods.patch import MAIN_NETWORKS, Batch, Layer, Patch, Plan, cover_of, total_of
+from tile_methods.ranks import ALONE, Ranks, shared_out
 from tile_utils.grid import Grid, phases, split_evenly
 from tile_utils.surface import Surface, Window, add, read
 from tile_utils.weights import WEIGHTINGS, feather_mask
@@ -69,10 +70,14 @@ class Layout:
 
 
 class Planner:
-    """The plans of one sampling pass."""
+    """The plans of one sampling pass.
 
-    def __init__(self, layout: Layout) -> None:
-        self.layout = layout
+    Args:
+        ranks: each of them is given the batches of its own share of the patches.
+    """
+
+    def __init__(self, layout: Layout, ranks: Ranks = ALONE) -> None:
+        self.layout, self.ranks = layout, ranks
         self._last: tuple[int, Plan] | None = None
 
     def plan(self, step: int) -> Plan:
@@ -164,9 +169,15 @@ class Planner:
             yield Patch(window, weights, ("tile", number))
 
     def _batches(self, patches: Sequence[Patch]) -> Iterator[Batch]:
-        """Patches of one size and the same networks together."""
+        """Our share of the patches, those of one size and the same networks together."""
+        areas = [patch.window.h * patch.window.w for patch in patches]
+        ours = [
+            patch
+            for patch, rank in zip(patches, shared_out(areas, self.ranks.size))
+            if rank == self.ranks.rank
+        ]
         alike: dict[Hashable, dict[tuple[int, int], list[Patch]]] = {}
-        for patch in patches:
+        for patch in ours:
             sizes = alike.setdefault(self.layout.networks.get(patch.words, MAIN_NETWORKS), {})
             sizes.setdefault((patch.window.h, patch.window.w), []).append(patch)
         for networks, sizes in alike.items():

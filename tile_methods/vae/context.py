@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tile_methods.ranks import Ranks
+from tile_methods.vae.job import Storage
 from tile_methods.vae.program import UnsupportedNetwork
-from tile_methods.vae.run import Storage, run
+from tile_methods.vae.run import run
 from tile_methods.vae.stages import Mode
 from tile_utils import patching
 from tile_utils.surface import OPT_F
@@ -86,6 +88,7 @@ def tiled_vae(
     mode: Mode = "exact",
     color_fix: bool = False,
     storage: Storage = "auto",
+    group: Any = None,
 ) -> Iterator[None]:
     """Encode and decode in little memory, with the result of the whole: `with tiled_vae(pipe.vae): pipe(...)`.
 
@@ -96,10 +99,14 @@ def tiled_vae(
         tile_size: latent pixels.
         encoder_tile_size: pixels; 8 times `tile_size` if not given.
         mode, color_fix, storage: see `run.run`.
+        group: of `torch.distributed`, whose processes all make the same calls: exact work is shared out over them, and
+            all of them get the whole result.
     """
+    ranks = Ranks(group)
     with ExitStack() as stack:
         stack.enter_context(_own_tiles_off(vae))
         sizes = ((vae.decoder, tile_size), (vae.encoder, encoder_tile_size or tile_size * OPT_F))
         for net, size in sizes:
-            stack.enter_context(tiled_network(net, size, mode=mode, color_fix=color_fix, storage=storage))
+            options = {"mode": mode, "color_fix": color_fix, "storage": storage, "ranks": ranks}
+            stack.enter_context(tiled_network(net, size, **options))
         yield

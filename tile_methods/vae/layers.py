@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tile_methods.ranks import ALONE, Ranks
 from tile_methods.vae.program import Attend, Convolve
 from tile_methods.vae.spans import DOWN, UP, Reading
 from tile_utils.group_norm import Affine
@@ -33,10 +34,12 @@ class Guard:
 
     redone: int = 0
 
-    def __call__(self, compute: Callable[[torch.dtype], Tensor], dtype: torch.dtype) -> Tensor:
-        """compute(dtype), or compute(float32)."""
+    def __call__(
+        self, compute: Callable[[torch.dtype], Tensor], dtype: torch.dtype, ranks: Ranks = ALONE
+    ) -> Tensor:
+        """compute(dtype), or compute(float32), on all of these ranks the same."""
         out = compute(dtype)
-        if dtype != torch.float16 or is_finite(out):
+        if dtype != torch.float16 or not ranks.any(not is_finite(out)):
             return out
         self.redone += 1
         return compute(torch.float32)
@@ -82,16 +85,11 @@ def gather(
     n, c, _, w = pieces[0].shape
     weight = task.conv.weight
     widest = functools.reduce(torch.promote_types, (piece.dtype for piece in pieces))
-    above, below = (0, 0) if task.wraps else (rows.before, rows.after)
-    size = (
-        n,
-        c,
-        above + sum(piece.shape[-2] for piece in pieces) + below,
-        columns.before + w + columns.after,
-    )
+    height = rows.before + sum(piece.shape[-2] for piece in pieces) + rows.after
+    size = (n, c, height, columns.before + w + columns.after)
     dtype = weight.dtype if norm is not None else widest
     out = torch.empty(size, dtype=dtype, device=pieces[0].device, memory_format=format_for(weight))
-    inside, top = out[..., columns.before : columns.before + w], above
+    inside, top = out[..., columns.before : columns.before + w], rows.before
     for piece in pieces:
         target = inside[..., top : top + piece.shape[-2], :]
         if norm is None:
@@ -99,8 +97,8 @@ def gather(
         else:
             torch.addcmul(norm.shift, piece, norm.scale, out=target)
         top += piece.shape[-2]
-    out[..., :above, :] = 0
-    out[..., out.shape[-2] - below :, :] = 0
+    out[..., : rows.before, :] = 0
+    out[..., height - rows.after :, :] = 0
     out[..., : columns.before] = inside[..., w - columns.before :] if task.wraps else 0
     out[..., columns.before + w :] = inside[..., : columns.after] if task.wraps else 0
     return out if norm is None else activate(task.activation, out)
@@ -212,17 +210,24 @@ def shortcut(task: Convolve, x: Tensor, guard: Guard) -> Tensor:
     return guard(lambda dtype: F.conv2d(x.to(dtype), *weights(conv, dtype)), conv.weight.dtype)
 
 
-def query_slices(images: int, heads: int, pixels: int) -> list[tuple[int, int]]:
-    """(first, last + 1) of the queries that attention works off at once."""
-    at_once = max(1, SCORES // (images * heads * pixels))
+def query_slices(images: int, heads: int, pixels: int, keys: int | None = None) -> list[tuple[int, int]]:
+    """(first, last + 1) of the queries that attention works off at once.
+
+    Args:
+        pixels: that ask; `keys`: that are asked, if they are others.
+    """
+    at_once = max(1, SCORES // (images * heads * (keys or pixels)))
     return [(start, min(pixels, start + at_once)) for start in range(0, pixels, at_once)]
 
 
-def attend(task: Attend, x: Tensor, norm: Affine, guard: Guard, tick: Callable[[], None]) -> Tensor:
+def attend(
+    task: Attend, x: Tensor, norm: Affine, guard: Guard, tick: Callable[[], None], ranks: Ranks = ALONE
+) -> Tensor:
     """Self-attention over all pixels of `x` [N, C, h, w], a slice of the queries at a time, exactly.
 
     Args:
         tick: called after every slice; raises to stop.
+        ranks: those that hold the rows above and below; all pixels are theirs too.
     """
     n, c, h, w = x.shape
     tokens = x.flatten(2).transpose(1, 2)  # [N, h w, C]
@@ -237,10 +242,10 @@ def attend(task: Attend, x: Tensor, norm: Affine, guard: Guard, tick: Callable[[
 
     def compute(dtype: torch.dtype) -> Tensor:
         normed = torch.addcmul(shift, tokens, scale).to(dtype)
-        key, value = (heads(module, normed, dtype) for module in (task.key, task.value))
+        key, value = (ranks.joined(heads(module, normed, dtype), 2) for module in (task.key, task.value))
         del normed
         out = torch.empty(n, h * w, c, dtype=torch.promote_types(x.dtype, dtype), device=x.device)
-        for start, stop in query_slices(n, task.heads, h * w):
+        for start, stop in query_slices(n, task.heads, h * w, key.shape[2]):
             given = torch.addcmul(shift, tokens[:, start:stop], scale).to(dtype)
             mixed = F.scaled_dot_product_attention(heads(task.query, given, dtype), key, value)
             mixed = mixed.transpose(1, 2).reshape(n, stop - start, -1)
@@ -248,4 +253,4 @@ def attend(task: Attend, x: Tensor, norm: Affine, guard: Guard, tick: Callable[[
             tick()
         return out.view(n, h, w, c).permute(0, 3, 1, 2)
 
-    return guard(compute, task.norm.weight.dtype)
+    return guard(compute, task.norm.weight.dtype, ranks)

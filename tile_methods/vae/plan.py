@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 
 import torch
@@ -15,8 +16,10 @@ from tile_methods.vae.memory import Pinned
 from tile_methods.vae.program import Attend, Convolve, Shape, Task, output_shape
 from tile_methods.vae.spans import UP, Step, last_uses, steps
 
-ATTENTION_MAPS = 4
-"""Feature maps that attention holds at once, what came in included: key, value, normed or out."""
+ATTENTION_MAPS = 2
+"""Feature maps that attention holds at once, what came in included; the other one is what is normed, or goes out."""
+KEY_MAPS = 2
+"""Likewise: key and value, of all ranks."""
 SLICE_MAPS = 3
 """The same of one slice of the queries: normed, query or result, attended."""
 
@@ -63,8 +66,8 @@ class _Map:
 class _Count:
     """Runs through the tasks, and keeps the most of everything."""
 
-    def __init__(self, shape: Shape, item: int, band_values: int) -> None:
-        self.shape, self._item, self._band_values = shape, item, band_values
+    def __init__(self, shape: Shape, item: int, band_values: int, ranks: int) -> None:
+        self.shape, self._item, self._band_values, self._ranks = shape, item, band_values, ranks
         self.source = _Map(input_bounds(shape, band_values), self._row(shape), full=True)
         self._aside: _Map | None = None
         self._upwards = len(self.source.bounds) > 2
@@ -82,8 +85,9 @@ class _Count:
 
     def attend(self, task: Attend) -> None:
         size = prod(self.shape) * self._item
-        slices = query_slices(self.shape[0], task.heads, self.shape[2] * self.shape[3])
-        self._note([], (ATTENTION_MAPS * size) + SLICE_MAPS * size // len(slices))
+        pixels = self.shape[2] * self.shape[3]
+        slices = query_slices(self.shape[0], task.heads, pixels, pixels * self._ranks)
+        self._note([], (ATTENTION_MAPS + KEY_MAPS * self._ranks) * size + SLICE_MAPS * size // len(slices))
         target = bounds_of(task, self.shape, self._band_values)
         self.source = _Map(target, self._row(self.shape), full=True)
         self._note([self.source], size)
@@ -94,7 +98,8 @@ class _Count:
         target = _Map(bounds_of(task, self.shape, self._band_values), self._row(shape), full=False)
         closed = self._aside if task.closes else None
         order = steps(
-            task.resize, task.wraps, self.source.bounds, target.bounds, closed.bounds if closed else (), self._upwards
+            task.resize, self.shape[2], self.source.bounds, list(enumerate(pairwise(target.bounds))),
+            closed.bounds if closed else (), self._upwards,
         )  # fmt: skip
         keeps = task.opens and task.shortcut is None
         if task.opens:
@@ -143,12 +148,15 @@ def tile_work(tile: Tile, images: int, dtype: torch.dtype) -> int:
     return most * images * dtype.itemsize
 
 
-def needed(tasks: Sequence[Task], shape: Shape, dtype: torch.dtype, band_values: int) -> Need:
+def needed(tasks: Sequence[Task], shape: Shape, dtype: torch.dtype, band_values: int, ranks: int = 1) -> Need:
     """What `ExactWorker` takes for a feature map [N, C, H, W] of that type, without what goes in.
 
     The result, put together at the end, takes its bands' memory as it grows.
+
+    Args:
+        shape: of the rows that are ours, where so many `ranks` hold about as many.
     """
-    count = _Count(shape, dtype.itemsize, band_values)
+    count = _Count(shape, dtype.itemsize, band_values, ranks)
     for task in tasks:
         if isinstance(task, Attend):
             count.attend(task)

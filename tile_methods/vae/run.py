@@ -4,41 +4,44 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import ceil, prod
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from tile_methods.ranks import ALONE, Ranks
 from tile_methods.vae import memory, trial
-from tile_methods.vae.exact import ExactWorker, bounds_of
-from tile_methods.vae.fast import Sample, Tile, run_tiles, tiles_of
-from tile_methods.vae.layers import Guard, query_slices
-from tile_methods.vae.plan import needed, tile_work
-from tile_methods.vae.program import Attend, Convolve, Program, Shape, output_shape, scale_of, shapes_of
+from tile_methods.vae.exact import ExactWorker
+from tile_methods.vae.fast import Sample, run_tiles
+from tile_methods.vae.job import Job, Storage, exact_ticks, place_for, plan_stages, stage_tiles
+from tile_methods.vae.layers import Guard
+from tile_methods.vae.program import Convolve, Program, scale_of, shapes_of
 from tile_methods.vae.recognise import recognise
 from tile_methods.vae.residence import Residence
-from tile_methods.vae.stages import EXACT_LEVELS, Exact, Mode, Sampled, Stage, stages_of
-from tile_methods.vae.storage import DeviceStore, HostStore, Store
+from tile_methods.vae.stages import Mode, Sampled
 from tile_utils.surface import OPT_F
 
 logger = logging.getLogger("Tiled VAE")
 
-Storage = Literal["auto", "device", "host"]
-FAST_BANDS = 4
-"""Fast mode is for little memory: its exact bands are this many times smaller than a tile's work."""
 SMALLEST_TILE = 16
 """Latent pixels; out of memory below this is final."""
-HANDED_OVER = "The picture is too large for exact mode in this machine's memory; fast mode does it."
 _TRIAL = threading.Lock()
 """A trial puts hooks on the network, which another thread must not take for the network's own."""
 
 
 class Interrupted(Exception):
     """The caller asked to stop."""
+
+
+AGREED = (
+    (memory.is_out_of_memory, memory.OutOfMemory),
+    (lambda error: isinstance(error, Interrupted), Interrupted),
+)
+"""Failures that mean the same on all ranks: they try again with smaller tiles, or stop."""
 
 
 class _Work:
@@ -59,128 +62,26 @@ class _Work:
             raise Interrupted
 
 
-@dataclass(frozen=True)
-class _Job:
-    """What is computed, and how."""
-
-    program: Program
-    x: Tensor
-    mode: Mode
-    color_fix: bool
-    storage: Storage
-    tell: Callable[[str], None]
-
-    @property
-    def result_shape(self) -> Shape:
-        return shapes_of(self.program.tasks, self.x.shape)[-1]
-
-    @property
-    def levels(self) -> int:
-        """How often the network resizes."""
-        return max(scale_of(self.program.tasks)).bit_length() - 1
-
-    def band_values(self, tile: int, stages: Sequence[Stage]) -> int:
-        """Values of a band: of a full-resolution feature map of one tile of one image, or less in fast mode."""
-        first, last = self.program.tasks[0], self.program.tasks[-1]
-        assert isinstance(first, Convolve)
-        assert isinstance(last, Convolve)
-        if self.program.decodes:
-            values = (tile * scale_of(self.program.tasks)[0]) ** 2 * last.conv.in_channels
-        else:
-            values = tile**2 * first.conv.out_channels
-        return max(1, values // FAST_BANDS) if any(isinstance(one, Sampled) for one in stages) else values
-
-
-def _ticks(stage: Stage, band_values: int) -> int:
-    """Bands and slices of attention that an exact stage works off."""
-    total = 0
-    shape = stage.shape
-    for task in stage.tasks:
-        if isinstance(task, Attend):
-            total += len(query_slices(shape[0], task.heads, shape[2] * shape[3]))
-        else:
-            total += len(bounds_of(task, shape, band_values)) - 1
-        shape = output_shape(task, shape)
-    return total
-
-
-def _store_for(stage: Exact, x: Tensor, band_values: int, storage: Storage) -> Store | None:
-    """Where feature maps can wait while exact work is done, or None if nowhere."""
-    if storage == "device":
-        return DeviceStore()
-    need, device = needed(stage.tasks, stage.shape, x.dtype, band_values), x.device
-    if storage == "auto":
-        if memory.fits(need.together, device):
-            return DeviceStore()
-        if device.type == "cpu":
-            return None
-    waiting = need.pinned if device.type == "cuda" else need.waiting
-    if not memory.fits(waiting, torch.device("cpu")):
-        return None
-    logger.info("Feature maps of %.1f GiB wait in the host's memory.", waiting / 2**30)
-    return HostStore(device)
-
-
-def _as_small_as_sampling(stages: Sequence[Stage], x: Tensor, band_values: int) -> bool:
-    """Do the exact stages take no more memory than a tile of the sampled one and the crops before it, about?"""
-    tiles = [tile for one in stages if isinstance(one, Sampled) for tile in _tiles(one)]
-    allowed = max((tile_work(tile, x.shape[0], x.dtype) for tile in tiles), default=0)
-    exact = [needed(one.tasks, one.shape, x.dtype, band_values) for one in stages if isinstance(one, Exact)]
-    return all(need.together <= 2 * allowed for need in exact)
-
-
-def _tiles(stage: Sampled) -> list[Tile]:
-    height, width = stage.shape[-2:]
-    return tiles_of(stage.tasks, height, width, stage.side)
-
-
-def _plan(job: _Job, tile: int, mode: Mode) -> tuple[list[Stage], list[Store | None]]:
-    """The stages, and a store for each exact one; fast mode does less exactly where memory is short."""
-    for levels in range(max(EXACT_LEVELS, job.levels) if mode == "fast" else 1, 0, -1):
-        stages = stages_of(job.program, job.x.shape, tile, mode, job.color_fix, levels)
-        band_values = job.band_values(tile, stages)
-        if levels > EXACT_LEVELS and not _as_small_as_sampling(stages, job.x, band_values):
-            continue
-        stores = [
-            _store_for(stage, job.x, band_values, job.storage) if isinstance(stage, Exact) else None
-            for stage in stages
-        ]
-        short = [store is None and isinstance(stage, Exact) for stage, store in zip(stages, stores)]
-        if not any(short):
-            break
-    if any(short) and mode == "exact":
-        fast = _plan(job, tile, "fast")
-        if any(isinstance(stage, Sampled) for stage in fast[0]):
-            job.tell(HANDED_OVER)
-            return fast
-    return stages, [store or DeviceStore() for store in stores]
-
-
-def _place(shape: Shape, x: Tensor) -> torch.device:
-    """Where a result of this shape is put together: on x's device if it fits twice, else in the host's memory."""
-    fits = memory.fits(2 * prod(shape) * x.dtype.itemsize, x.device)
-    return x.device if fits else torch.device("cpu")
-
-
-def _run(job: _Job, tile: int, work: _Work) -> Tensor:
-    stages, stores = _plan(job, tile, job.mode)
+def _run(job: Job, tile: int, work: _Work) -> Tensor:
+    stages, stores = plan_stages(job, tile, job.mode)
     band_values, x = job.band_values(tile, stages), job.x
     samples, tiles = {}, {}
     for number, stage in enumerate(stages):
         if isinstance(stage, Sampled):
             samples[number] = Sample(stage.tasks, stage.shape[-2], stage.shape[-1], stage.side)
-            tiles[number] = _tiles(stage)
+            tiles[number] = stage_tiles(stage)
             work.total += samples[number].ticks + len(stage.tasks) * len(tiles[number])
         else:
-            work.total += _ticks(stage, band_values)
+            work.total += exact_ticks(stage, band_values, job.ranks)
     for number, (stage, store) in enumerate(zip(stages, stores)):
-        place = _place(job.result_shape, x) if number + 1 == len(stages) else job.x.device
+        place = place_for(job.result_shape, x) if number + 1 == len(stages) else job.x.device
         if isinstance(stage, Sampled):
             norms = samples[number].norms(x, work.tick, work.guard)
             x = run_tiles(tiles[number], norms, x, place, work.tick, work.guard)
         else:
             assert store is not None
-            x = ExactWorker(store, band_values, work.tick, work.guard).run(stage.tasks, x).take_whole(place)
+            worker = ExactWorker(store, band_values, work.tick, work.guard, job.ranks)
+            x = worker.whole(stage.tasks, x, place)
     return x
 
 
@@ -189,14 +90,16 @@ def smaller_storage(storage: Storage, mode: Mode, device: torch.device) -> Stora
     return "host" if mode == "exact" and storage == "auto" and device.type != "cpu" else storage
 
 
-def _run_in_memory(job: _Job, tile_size: int, new_work: Callable[[], _Work]) -> Tensor:
+def _run_in_memory(job: Job, tile_size: int, new_work: Callable[[], _Work]) -> Tensor:
     """`_run` with half the tile, and again half of it, until it no longer runs out of memory."""
     smallest = SMALLEST_TILE if job.program.decodes else SMALLEST_TILE * OPT_F
     tile, device = tile_size, job.x.device
     while True:
         work, failed = new_work(), None
         try:
-            out = _run(job, tile, work)
+            with job.ranks.together(AGREED):
+                out = _run(job, tile, work)
+                job.ranks.meet("the end of Tiled VAE")
             break
         except Exception as error:
             if not memory.is_out_of_memory(error):
@@ -276,6 +179,7 @@ def run(
     progress: Callable[[int, int], None] | None = None,
     interrupted: Callable[[], bool] | None = None,
     tell: Callable[[str], None] = logger.warning,
+    ranks: Ranks = ALONE,
 ) -> Tensor:
     """What `net(x)` gives, in the memory of a few tiles besides the feature map that waits.
 
@@ -291,6 +195,7 @@ def run(
         progress: called with (done, total) after every task on a band, crop or tile, and every slice of attention.
         interrupted: asked as often.
         tell: given one sentence when exact mode does not fit and fast mode does the work.
+        ranks: they all call this with the same arguments and get the same result; exact work is shared out.
 
     Returns:
         [N, C', H', W'], on x's device where it fits, else on the CPU; in the type of the network's weights. Without
@@ -301,12 +206,15 @@ def run(
         ValueError: `x` is no batch of pictures or holds NaN or infinity, or `tile_size` is no positive whole number.
         Interrupted: `interrupted` said so.
         OutOfMemory: even with small tiles.
+        RankError: another rank failed, is gone or hangs.
     """
     home = x.device
     with torch.no_grad(), _without_autocast(home):
-        program, there, dtype = _understood(net, x)
-        _check(there, tile_size, program)
-        job = _Job(program, there, mode, color_fix, storage, tell)
+        with ranks.together():
+            program, there, dtype = _understood(net, x)
+            _check(there, tile_size, program)
+            ranks.meet(f"the {'decoder' if program.decodes else 'encoder'} of {tuple(x.shape)}")
+        job = Job(program, there, mode, color_fix, storage, tell, ranks, ranks.beside)
         out = _run_in_memory(job, tile_size, lambda: _Work(progress, interrupted))
         out = out.to(dtype)
         return out.to(home) if memory.fits(out.numel() * out.element_size(), home) else out

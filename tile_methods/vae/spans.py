@@ -84,14 +84,6 @@ def rows_of(bounds: Sequence[int], start: int, stop: int) -> list[Rows]:
     ]
 
 
-def rows_read(bounds: Sequence[int], read: Reading, wraps: bool) -> list[Rows]:
-    """The rows of a reading, those of the opposite edge included if the convolution wraps around."""
-    height = bounds[-1]
-    above = rows_of(bounds, height - read.before, height) if wraps and read.before else []
-    below = rows_of(bounds, 0, read.after) if wraps and read.after else []
-    return [*above, *rows_of(bounds, read.start, read.stop), *below]
-
-
 class Step(NamedTuple):
     """One band of a task: where it goes, and which rows of the source and of what was put aside it takes."""
 
@@ -104,25 +96,27 @@ class Step(NamedTuple):
 
 
 def steps(
-    resize: int, wraps: bool, source: Sequence[int], target: Sequence[int], aside: Sequence[int], upwards: bool
+    resize: int, height: int | None, source: Sequence[int], target: Sequence[tuple[int, tuple[int, int]]],
+    aside: Sequence[int], upwards: bool,
 ) -> list[Step]:  # fmt: skip
     """The bands of a task in the order of work.
 
     Args:
-        source, target, aside: bounds of the bands of the feature maps; `aside` may be empty.
+        height: of all that the task is given, whichever rows of it are in `source`; None: it has no edges.
+        source, aside: bounds of the bands of the feature maps; `aside` may be empty.
+        target: number, first row and last row + 1 of each band that is to be made, from the top.
         upwards: from the last band to the first.
     """
-    order = list(enumerate(pairwise(target)))
     return [
         Step(
             band,
             top,
             bottom,
-            (read := reading(resize, top, bottom, source[-1])),
-            rows_read(source, read, wraps),
+            (read := reading(resize, top, bottom, height)),
+            rows_of(source, read.start, read.stop),
             rows_of(aside, top, bottom) if aside else [],
         )
-        for band, (top, bottom) in (reversed(order) if upwards else order)
+        for band, (top, bottom) in (reversed(target) if upwards else target)
     ]
 
 

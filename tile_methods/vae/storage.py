@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tile_methods.vae import memory
-from tile_methods.vae.spans import Rows
+from tile_methods.vae.spans import Rows, rows_of
 
 
 class Store(Protocol):
@@ -38,6 +38,9 @@ class DeviceStore:
 
     def ready(self, fetched: Tensor) -> Tensor:
         return fetched
+
+
+AT_HAND = DeviceStore()
 
 
 class Kept(NamedTuple):
@@ -110,22 +113,61 @@ class HostStore:
 
 
 class FeatureMap:
-    """A feature map [N, C, height, W] as bands: band i holds rows bounds[i] ... bounds[i + 1].
+    """Rows of a feature map [N, C, height, W] as bands: band i holds rows bounds[i] ... bounds[i + 1].
 
-    `latest` is the band that was put last.
+    The bands `own` are computed here. One of a single row before and one after them may be `borrowed`: what lies there
+    is computed elsewhere, and is always at hand.
     """
 
-    def __init__(self, bounds: Sequence[int], store: Store) -> None:
-        self.bounds = bounds
-        self.latest = 0
+    def __init__(
+        self, bounds: Sequence[int], store: Store, borrowed: tuple[bool, bool] = (False, False)
+    ) -> None:
+        above, below = borrowed
+        self.bounds = [
+            *([bounds[0] - 1] if above else []), *bounds, *([bounds[-1] + 1] if below else [])
+        ]  # fmt: skip
+        self.own = range(above, above + len(bounds) - 1)
+        self._latest = self.own.start
         self._store = store
-        self._bands: list[Any] = [None] * (len(bounds) - 1)
+        self._bands: list[tuple[Store, Any] | None] = [None] * (len(self.bounds) - 1)
         self._types: set[torch.dtype] = set()
 
+    @property
+    def bands(self) -> list[tuple[int, tuple[int, int]]]:
+        """Number, first row and last row + 1 of our own."""
+        spans = list(pairwise(self.bounds))
+        return [(band, spans[band]) for band in self.own]
+
+    @property
+    def upwards(self) -> bool:
+        """Was another band than the first put last?"""
+        return self._latest > self.own.start
+
+    def beside(self) -> FeatureMap:
+        """An empty one with the same bands, for what is put aside."""
+        return FeatureMap(self.bounds[self.own.start : self.own.stop + 1], self._store, self.borrows)
+
+    @property
+    def borrows(self) -> tuple[bool, bool]:
+        """Is a row above our own borrowed, and one below?"""
+        return self.own.start > 0, self.own.stop < len(self._bands)
+
     def put(self, index: int, band: Tensor) -> None:
-        self._bands[index] = self._store.keep(band)
+        self._bands[index] = self._store, self._store.keep(band)
         self._types.add(band.dtype)
-        self.latest = index
+        self._latest = index
+
+    def borrow(self, above: Tensor, below: Tensor) -> None:
+        """Take the rows beyond our own, as far as there are any. Both [N, C, 1, W]"""
+        for index, row, wanted in zip((0, -1), (above, below), self.borrows):
+            if wanted:
+                self._bands[index] = AT_HAND, row
+
+    def edges(self) -> Tensor:
+        """The first and the last of our own rows. [N, C, 2, W]"""
+        first, last = self.bounds[self.own.start], self.bounds[self.own.stop]
+        rows = [rows_of(self.bounds, row, row + 1) for row in (first, last - 1)]
+        return torch.cat([piece for pieces in self.stream(rows, None) for piece in pieces], -2)
 
     def stream(
         self, reads: Sequence[Sequence[Rows]], given_up: Sequence[Sequence[int]] | None
@@ -137,25 +179,33 @@ class FeatureMap:
         """
         on_the_way = self._prefetch(reads[0])
         for position in range(len(reads)):
-            pieces = [self._store.ready(one) for one in on_the_way]
+            pieces = [store.ready(one) for store, one in on_the_way]
             on_the_way = self._prefetch(reads[position + 1]) if position + 1 < len(reads) else []
             for band in given_up[position] if given_up is not None else ():
                 self._bands[band] = None
             yield pieces
             del pieces
 
-    def _prefetch(self, read: Sequence[Rows]) -> list[Any]:
-        return [self._store.prefetch(self._bands[rows.band], slice(rows.start, rows.stop)) for rows in read]
+    def _prefetch(self, read: Sequence[Rows]) -> list[tuple[Store, Any]]:
+        return [self._fetched(rows.band, slice(rows.start, rows.stop)) for rows in read]
+
+    def _fetched(self, band: int, rows: slice) -> tuple[Store, Any]:
+        held = self._bands[band]
+        assert held is not None  # what was given up is read no more
+        store, kept = held
+        return store, store.prefetch(kept, rows)
 
     def take_whole(self, device: torch.device) -> Tensor:
-        """All rows in one tensor on `device`, in a type that holds every band; they are given up on the way."""
+        """All our own rows in one tensor on `device`, in a type that holds every band; they are given up on the way."""
         dtype, out = functools.reduce(torch.promote_types, self._types), None
-        for index, (start, end) in enumerate(pairwise(self.bounds)):
-            band = self._store.ready(self._store.prefetch(self._bands[index], slice(None)))
+        first, last = self.bounds[self.own.start], self.bounds[self.own.stop]
+        for index, (start, end) in self.bands:
+            store, one = self._fetched(index, slice(None))
+            band = store.ready(one)
             if out is None:
-                size = (*band.shape[:2], self.bounds[-1], band.shape[-1])
+                size = (*band.shape[:2], last - first, band.shape[-1])
                 out = torch.empty(size, dtype=dtype, device=device)
-            out[..., start:end, :] = band
+            out[..., start - first : end - first, :] = band
             self._bands[index] = None
         assert out is not None  # there is at least one band
         return out

@@ -1,0 +1,150 @@
+"""What Tiled VAE is asked for, and how it is to be done: in which stages, and where feature maps wait."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from tile_methods.ranks import Ranks
+from tile_methods.vae import memory
+from tile_methods.vae.exact import bounds_of
+from tile_methods.vae.fast import Tile, tiles_of
+from tile_methods.vae.layers import query_slices
+from tile_methods.vae.plan import needed, tile_work
+from tile_methods.vae.program import (
+    Attend,
+    Convolve,
+    Program,
+    Shape,
+    output_shape,
+    resize_of,
+    scale_of,
+    shapes_of,
+)
+from tile_methods.vae.ranks import slab_of
+from tile_methods.vae.stages import EXACT_LEVELS, Exact, Mode, Sampled, Stage, stages_of
+from tile_methods.vae.storage import DeviceStore, HostStore, Store
+
+logger = logging.getLogger("Tiled VAE")
+
+Storage = Literal["auto", "device", "host"]
+FAST_BANDS = 4
+"""Fast mode is for little memory: its exact bands are this many times smaller than a tile's work."""
+HANDED_OVER = "The picture is too large for exact mode in this machine's memory; fast mode does it."
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is computed, and how."""
+
+    program: Program
+    x: Tensor
+    mode: Mode
+    color_fix: bool
+    storage: Storage
+    tell: Callable[[str], None]
+    ranks: Ranks
+    beside: int
+    """Ranks on this machine, this one included."""
+
+    @property
+    def result_shape(self) -> Shape:
+        return shapes_of(self.program.tasks, self.x.shape)[-1]
+
+    @property
+    def levels(self) -> int:
+        """How often the network resizes."""
+        return max(scale_of(self.program.tasks)).bit_length() - 1
+
+    def band_values(self, tile: int, stages: Sequence[Stage]) -> int:
+        """Values of a band: of a full-resolution feature map of one tile of one image, or less in fast mode."""
+        first, last = self.program.tasks[0], self.program.tasks[-1]
+        assert isinstance(first, Convolve)
+        assert isinstance(last, Convolve)
+        if self.program.decodes:
+            values = (tile * scale_of(self.program.tasks)[0]) ** 2 * last.conv.in_channels
+        else:
+            values = tile**2 * first.conv.out_channels
+        return max(1, values // FAST_BANDS) if any(isinstance(one, Sampled) for one in stages) else values
+
+    def fits(self, size: int, device: torch.device) -> bool:
+        """Can each rank have `size` bytes on its device? Those of one machine share its memory."""
+        return memory.fits(size * self.beside if device.type == "cpu" else size, device)
+
+
+def exact_ticks(stage: Exact, band_values: int, ranks: Ranks) -> int:
+    """Our bands and slices of attention of an exact stage."""
+    total, shape = 0, stage.shape
+    slab = slab_of(stage.tasks, shape[2], ranks)
+    for task in stage.tasks:
+        own = slab.of(shape)
+        if isinstance(task, Attend):
+            total += len(query_slices(shape[0], task.heads, own[2] * own[3], shape[2] * shape[3]))
+        else:
+            total += len(bounds_of(task, own, band_values)) - 1
+        slab, shape = slab.resized(resize_of(task)), output_shape(task, shape)
+    return total
+
+
+def _store_for(job: Job, stage: Exact, band_values: int) -> Store | None:
+    """Where feature maps can wait while exact work is done, or None if nowhere."""
+    if job.storage == "device":
+        return DeviceStore()
+    slab, device = slab_of(stage.tasks, stage.shape[2], job.ranks), job.x.device
+    need = needed(stage.tasks, slab.of(stage.shape), job.x.dtype, band_values, slab.ranks.size)
+    if job.storage == "auto":
+        if job.fits(need.together, device):
+            return DeviceStore()
+        if device.type == "cpu":
+            return None
+    waiting = need.pinned if device.type == "cuda" else need.waiting
+    if not job.fits(waiting, torch.device("cpu")):
+        return None
+    logger.info("Feature maps of %.1f GiB wait in the host's memory.", waiting / 2**30)
+    return HostStore(device)
+
+
+def _as_small_as_sampling(stages: Sequence[Stage], x: Tensor, band_values: int) -> bool:
+    """Do the exact stages take no more memory than a tile of the sampled one and the crops before it, about?"""
+    tiles = [tile for one in stages if isinstance(one, Sampled) for tile in stage_tiles(one)]
+    allowed = max((tile_work(tile, x.shape[0], x.dtype) for tile in tiles), default=0)
+    exact = [needed(one.tasks, one.shape, x.dtype, band_values) for one in stages if isinstance(one, Exact)]
+    return all(need.together <= 2 * allowed for need in exact)
+
+
+def stage_tiles(stage: Sampled) -> list[Tile]:
+    height, width = stage.shape[-2:]
+    return tiles_of(stage.tasks, height, width, stage.side)
+
+
+def plan_stages(job: Job, tile: int, mode: Mode) -> tuple[list[Stage], list[Store | None]]:
+    """The stages, and a store for each exact one; fast mode does less exactly where memory is short."""
+    for levels in range(max(EXACT_LEVELS, job.levels) if mode == "fast" else 1, 0, -1):
+        stages = stages_of(job.program, job.x.shape, tile, mode, job.color_fix, levels)
+        band_values = job.band_values(tile, stages)
+        if levels > EXACT_LEVELS and not _as_small_as_sampling(stages, job.x, band_values):
+            continue
+        stores = [
+            _store_for(job, stage, band_values) if isinstance(stage, Exact) else None for stage in stages
+        ]
+        short = job.ranks.any(any(isinstance(one, Exact) and not store for one, store in zip(stages, stores)))
+        if not short:
+            break
+    if short and mode == "exact":
+        fast = plan_stages(job, tile, "fast")
+        if any(isinstance(stage, Sampled) for stage in fast[0]):
+            job.tell(HANDED_OVER)
+            return fast
+    return stages, [store or DeviceStore() for store in stores]
+
+
+def place_for(shape: Shape, x: Tensor) -> torch.device:
+    """Where a result of this shape is put together: on x's device if it fits twice, else in the host's memory."""
+    fits = memory.fits(2 * prod(shape) * x.dtype.itemsize, x.device)
+    return x.device if fits else torch.device("cpu")
