@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch.distributed as dist
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["tests.rank_work"])  # torch is imported once for all of them
+FORKS.set_forkserver_preload(["tests.rank_pipelines"])  # what takes long is imported once for all of them
 GONE = "gone"
 FIRST = 1
 """Of the processes the second and third are the group: ranks are the group's, not the world's."""
@@ -15,9 +15,9 @@ FIRST = 1
 
 def _serve(number, count, path, timeout, pipe):
     store = dist.FileStore(path, count)
-    limit = datetime.timedelta(seconds=timeout)
-    dist.init_process_group("gloo", store=store, rank=number, world_size=count, timeout=limit)
-    group = dist.new_group(list(range(FIRST, count)), timeout=limit)
+    dist.init_process_group("gloo", store=store, rank=number, world_size=count)
+    dist.barrier()  # starting may take longer than the group's timeout
+    group = dist.new_group(list(range(FIRST, count)), timeout=datetime.timedelta(seconds=timeout))
     while (asked := pipe.recv()) is not None:
         work, arguments = asked
         try:

@@ -27,6 +27,10 @@ def randn(*shape, seed=2):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
+def rank_of(group):
+    return Ranks(group).rank
+
+
 # -- the denoiser
 
 
@@ -204,7 +208,7 @@ def vae_memory(group):
     """Bytes that exact work takes, at most, alone and as one of the ranks."""
     torch.manual_seed(1)
     tasks = recognise(ldm_vae.Decoder((16, 32, 64, 64)).eval().requires_grad_(False)).tasks
-    x = randn(1, 4, 64, 48)
+    x = randn(1, 4, 40, 36)
 
     def worked(ranks):
         return ExactWorker(DeviceStore(), 2**18, int, Guard(), ranks).whole(tasks, x, CPU)

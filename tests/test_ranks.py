@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tests import rank_pipelines as pipelines
 from tests import rank_work as work
 from tests.rank_processes import GONE, processes
 from tile_methods.fuse import fuse
@@ -123,9 +124,37 @@ def test_ranks_that_do_not_do_the_same_are_told_so(two):
 def test_another_seed_is_said(two):
     said = [words for _, _, words in two(work.steps_until, work.nothing, 1)]
     assert said[1].startswith(
-        "ValueError: Rank 1 was given another latent than rank 0; give the pipeline a generator"
+        "ValueError: Rank 1 was given another picture than rank 0 for denoising; give the"
     )
     assert said[0] == f"_Elsewhere: Rank 1 failed: {said[1]}"
+
+
+@pytest.mark.parametrize("case", pipelines.CASES)
+def test_a_pipeline_over_ranks_draws_the_picture_of_one(two, case):
+    alone = pipelines.drawn(None, case)
+    first, second = two(pipelines.drawn, case)
+    assert torch.equal(first, second)
+    assert alone.std() > 0.01
+    assert (first - alone).abs().max() <= 1e-4
+
+
+def test_a_rank_whose_callback_raises_ends_the_others(two):
+    failed = "OSError: no such file"
+    assert two(pipelines.drawn_until, pipelines.raising) == [f"_Elsewhere: Rank 1 failed: {failed}", failed]
+
+
+def test_a_rank_that_is_interrupted_alone_is_missed(two):
+    """It decodes already; the other one waits for it to denoise."""
+    for said in two(pipelines.drawn_until, pipelines.interrupting):
+        assert said.startswith(
+            "RankError: Ranks must make the same calls with the same sizes, and do not: rank 0 is at"
+        )
+        assert "rank 1 is at decoding (1, 4, 24, 40)" in said
+
+
+def test_pictures_of_different_seeds_are_not_mixed(two):
+    said = two(pipelines.drawn_until, None, (1, 2))
+    assert said[1].startswith("ValueError: Rank 1 was given another picture than rank 0 for denoising")
 
 
 @pytest.mark.parametrize("job", [work.steps_until, work.vae_until])
@@ -139,8 +168,8 @@ def test_a_rank_that_is_killed_ends_the_others(tmp_path, job):
 
 @pytest.mark.parametrize("job", [work.steps_until, work.vae_until])
 def test_a_rank_that_hangs_ends_the_others_at_the_timeout(tmp_path, job):
-    with processes(2, tmp_path, timeout=3) as them:
+    with processes(2, tmp_path, timeout=4) as them:
         them.ask(job, work.hanging)
         _, (_, seconds, said) = them.answer(0)
     assert said.startswith("RankError: Another rank than rank 0 did not answer within the group's timeout (")
-    assert seconds < 8
+    assert seconds < 10

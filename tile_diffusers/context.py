@@ -14,6 +14,7 @@ from tile_diffusers.attach import attached, is_attached
 from tile_diffusers.drawing import Drawing
 from tile_diffusers.hook import NAME, Tiles
 from tile_diffusers.settings import Region, Settings, SizeCondition
+from tile_methods.ranks import Ranks
 from tile_utils.settings import SettingsError
 
 
@@ -29,6 +30,7 @@ def tiled_diffusion(
     regions: Sequence[Region] = (),
     draw_background: bool = True,
     size_condition: SizeCondition = "tile",
+    group: Any = None,
 ) -> Iterator[None]:
     """Draw pictures larger than the model knows, in tiles: `with tiled_diffusion(pipe, tile=1024): pipe(...)`.
 
@@ -45,10 +47,13 @@ def tiled_diffusion(
         regions: parts of the picture with words of their own.
         draw_background: draw tiles under background regions too.
         size_condition: which size SDXL is told: "tile", or "canvas" for what the pipeline tells it.
+        group: of `torch.distributed`, whose processes all make the same calls with the same seeds: each draws its share
+            of the tiles, and all of them get the whole picture.
 
     Raises:
         SettingsError: a pipeline or a value that cannot be used, in one sentence; some show only when
             the pipeline is called.
+        RankError: another process of the group failed, is gone or hangs.
     """
     width, height = tile if isinstance(tile, tuple) else (tile, tile)
     settings = Settings(
@@ -57,10 +62,12 @@ def tiled_diffusion(
     net = denoiser_of(pipe)
     unit, patch = _sizes(pipe, net)
     settings.check(unit * patch)
-    drawing = Drawing(settings, unit, patch)
-    with ExitStack() as stack:
+    ranks = Ranks(group)
+    drawing = Drawing(settings, unit, patch, ranks)
+    with ranks.together(), ExitStack() as stack:
         stack.enter_context(attached(net, Tiles(drawing), NAME))
         yield
+        ranks.meet("the end of tiled_diffusion")
 
 
 def denoiser_of(pipe: Any) -> nn.Module:

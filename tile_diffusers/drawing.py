@@ -13,6 +13,7 @@ from tile_diffusers.settings import Region, Settings, wrong
 from tile_methods import planner
 from tile_methods.patch import Batch, Plan
 from tile_methods.planner import Layout, Planner
+from tile_methods.ranks import ALONE, Ranks
 from tile_utils.grid import make_grid
 from tile_utils.surface import Surface, Window
 
@@ -22,10 +23,11 @@ class Drawing:
 
     Args:
         unit: pixels of the picture per latent pixel.
+        ranks: who draw the tiles with us.
     """
 
-    def __init__(self, settings: Settings, unit: int, patch: int) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings, unit: int, patch: int, ranks: Ranks = ALONE) -> None:
+        self.settings, self.ranks = settings, ranks
         self._unit, self._patch = unit, patch
         self._key: Any = None
         self._planner: Planner | None = None
@@ -42,7 +44,9 @@ class Drawing:
             unit = self._unit * (self._patch if isinstance(latents, Packed) else 1)
             multiple = 1 if isinstance(latents, Packed) else self._patch
             self._key = key
-            self._planner = Planner(self._layout(latents.surface, latents.x.device, unit, multiple))
+            self._planner = Planner(
+                self._layout(latents.surface, latents.x.device, unit, multiple), self.ranks
+            )
             self._time = float("inf")
         assert self._planner is not None
         if self._planner.layout.whole:

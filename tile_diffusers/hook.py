@@ -53,6 +53,7 @@ class Tiles(ModelHook):
             latents.x.new_zeros(len(latents.x)),  # the timestep is among what the call is told
             latents.cond,
             channels=_channels(module),
+            ranks=self._drawing.ranks,
         )
         return _as(kinds[-1], latents.output(canvas))
 

@@ -51,7 +51,7 @@ def fuse(
     rows, shape = x.shape[0], (x.shape[0], channels or x.shape[1], *x.shape[2:])
     sums = [x.new_zeros(shape, dtype=torch.float32) for _ in plan.layers]
     with ranks.together():
-        x = ranks.same(x)
+        x = ranks.same(x, "denoising")
         for batch in plan.batches if batches is None else batches:
             count, windows = len(batch.patches), batch.windows
             told = condition_of(cond, windows, plan.surface, rows)

@@ -116,22 +116,22 @@ class Ranks:
         """Is it so on any rank?"""
         return flag if self.size == 1 else any(bool(one) for one in self.gathered(torch.tensor([int(flag)])))
 
-    def same(self, x: Tensor) -> Tensor:
-        """The first rank's `x`: rounding must not let ranks drift apart.
+    def same(self, x: Tensor, work: str) -> Tensor:
+        """The first rank's `x`, on which all do this work: rounding must not let ranks drift apart.
 
         Raises:
             ValueError: this rank's lies too far away to be meant as the same.
         """
         if self.size == 1:
             return x
-        self.meet(f"denoising {tuple(x.shape)} of {x.dtype}")
+        self.meet(f"{work} {tuple(x.shape)} of {x.dtype}")
         first = self._sent(x).clone()
         self._broadcast(first, 0)
         first = first.to(x.device)
-        if not bool((first - x).abs().max() <= DRIFT * first.abs().max()):
+        if bool(((first - x).abs() > DRIFT * first.abs().max()).any()):  # NaN is no difference
             raise ValueError(
-                f"Rank {self.rank} was given another latent than rank 0; give the pipeline a generator with the same "
-                "seed on all ranks."
+                f"Rank {self.rank} was given another picture than rank 0 for {work}; give the pipeline a generator "
+                "with the same seed on all ranks."
             )
         return first
 

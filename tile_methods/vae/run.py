@@ -213,7 +213,7 @@ def run(
         with ranks.together():
             program, there, dtype = _understood(net, x)
             _check(there, tile_size, program)
-            ranks.meet(f"the {'decoder' if program.decodes else 'encoder'} of {tuple(x.shape)}")
+            there = ranks.same(there, "decoding" if program.decodes else "encoding")
         job = Job(program, there, mode, color_fix, storage, tell, ranks, ranks.beside)
         out = _run_in_memory(job, tile_size, lambda: _Work(progress, interrupted))
         out = out.to(dtype)

@@ -1,0 +1,51 @@
+"""Pipelines that ranks draw with, in tests; each is given the group and returns what can be sent back."""
+
+import torch
+
+from tests import diffusers_models as models
+from tests.rank_work import rank_of
+from tile_diffusers import Region, tiled_diffusion, tiled_vae
+
+CASES = {
+    "SD": (models.sd, {"prompt": "sea, day", "negative_prompt": "fog"}),
+    "Flux": (models.flux, models.flux_words()),
+}
+
+
+def drawn(group, case, callback=None, seed=1):
+    """A picture of six tiles, and one region. [1, 3, 192, 320]"""
+    make, words = CASES[case]
+    pipe = make()
+    region = Region(40, 30, 120, 100, foreground=True)
+    with (
+        tiled_diffusion(pipe, tile=128, overlap=32, batch_size=2, regions=[region], group=group),
+        tiled_vae(pipe.vae, tile_size=8, group=group),
+    ):
+        return pipe(
+            **words,
+            width=320,
+            height=192,
+            num_inference_steps=3,
+            generator=torch.Generator().manual_seed(seed),
+            output_type="pt",
+            callback_on_step_end=callback,
+        ).images
+
+
+def drawn_until(group, callback, seeds=(1, 1)):
+    """What a drawing ends with, in words, where rank 1 has this callback."""
+    rank = rank_of(group)
+    try:
+        drawn(group, "SD", callback if rank == 1 else None, seeds[rank])
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def raising(pipe, step, timestep, kwargs):
+    raise OSError("no such file")
+
+
+def interrupting(pipe, step, timestep, kwargs):
+    pipe._interrupt = True
+    return kwargs
