@@ -46,11 +46,9 @@ class Axis:
         return ceil((self.length - joins) / (self.tile - self.overlap))
 
     @property
-    def stride(self) -> Fraction:
-        """From one tile to the next, before rounding down."""
-        if self.wraps:
-            return Fraction(self.length, self.count)
-        return Fraction(self.length - self.tile, max(1, self.count - 1))
+    def steps(self) -> tuple[int, int]:
+        """(pixels that the tiles' starts are spread over, how many steps there are from tile to tile on these)."""
+        return (self.length, self.count) if self.wraps else (self.length - self.tile, self.count - 1)
 
     @property
     def shifted_count(self) -> int:
@@ -59,7 +57,8 @@ class Axis:
 
     def start(self, index: int) -> int:
         """First pixel of tile `index`."""
-        return floor(index * self.stride)
+        pixels, steps = self.steps
+        return index * pixels // max(1, steps)
 
     def shifted(self, phase: float, multiple: int = 1) -> list[Span]:
         """The same tiles begun `phase` (0 … 1) of a step from one to the next later, and one more before them.
@@ -75,7 +74,7 @@ class Axis:
         if not room:
             return [Span(0, 0, self.tile)]
         # in floats the last tile may begin a rounding error before the end of its canvas
-        stride, exactly, spans = self.stride, Fraction(phase), []
+        stride, exactly, spans = Fraction(*self.steps), Fraction(phase), []
         for i in range(self.count - self.shifted_count, self.count):
             wanted = floor((i + exactly) * stride / multiple) * multiple
             if self.wraps:
