@@ -134,7 +134,8 @@ class TiledGeneration(Generation):
                 host.sampling.seeded_noise(seeds[index], (noise.shape[1], window.h, window.w), noise) * scale
                 for index, window in drawn.windows.items()
             ]
-            add_noise(noise[row], list(drawn.windows.values()), own, drawn.layout.surface)
+            masks = [region.mask for region in drawn.layout.regions]
+            add_noise(noise[row], list(drawn.windows.values()), own, drawn.layout.surface, masks)
 
     def _log(self, name: str, drawn: Pass) -> None:
         layout, settings = drawn.layout, self.settings

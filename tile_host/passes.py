@@ -16,6 +16,7 @@ from tile_host.words import RegionWords
 from tile_methods.fuse import fuse
 from tile_methods.patch import MAIN_WORDS
 from tile_methods.planner import Layout, Planner, Region
+from tile_utils import masks
 from tile_utils.grid import make_grid, region_window
 from tile_utils.settings import RegionSettings, TiledDiffusionSettings
 from tile_utils.surface import OPT_F, Surface, Window
@@ -53,10 +54,12 @@ class Pass:
         multiple = host.facts.size_multiple() // OPT_F
         self.windows: dict[int, Window] = {}
         """Of the regions that are drawn on this canvas, by index."""
+        shapes: dict[int, Tensor | None] = {}
         for index, region in regions:
             window = region_window(region.x, region.y, region.w, region.h, surface, multiple)
-            if window is not None:
-                self.windows[index] = window
+            shape = None if window is None else _shape(region, window, size, device)
+            if window is not None and (shape is None or shape.any()):
+                self.windows[index], shapes[index] = window, shape
         # 0 are the main prompt's words
         drawn = {index + 1: region for index, region in regions if index in self.windows}
         self._words = RegionWords(p, drawn)
@@ -71,7 +74,11 @@ class Pass:
             device,
             [
                 Region(
-                    self.windows[number - 1], number, region.blend_mode == "Foreground", region.feather_ratio
+                    self.windows[number - 1],
+                    number,
+                    region.blend_mode == "Foreground",
+                    region.feather_ratio,
+                    shapes[number - 1],
                 )
                 for number, region in drawn.items()
             ],
@@ -128,4 +135,14 @@ class Pass:
         texts = [[self._words.texts(region.words, asked) for asked in levels] for region in layout.regions]
         hints = None if self._hints is None else self._hints.key()
         canvas = (layout.method, layout.grid, layout.shift, layout.draw_background, layout.regions)
-        return *canvas, texts, layout.networks, hints
+        return *canvas, [region.mask for region in layout.regions], texts, layout.networks, hints
+
+
+def _shape(
+    region: RegionSettings, window: Window, size: tuple[int, int], device: torch.device
+) -> Tensor | None:
+    """Which pixels of its window a region counts in, [h, w] bool; None: in all."""
+    if not region.mask:
+        return None
+    box = (region.x, region.y, region.w, region.h)
+    return torch.from_numpy(masks.on_canvas(region.mask, box, window, *size)).to(device)

@@ -20,15 +20,17 @@ BACKGROUND, FOREGROUND = 0, 1
 """Layers: what is averaged, and what is laid over it."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Region:
     """A window with words of its own. In the background it is averaged with what else lies there; in the foreground it
-    is laid over that, with its edges faded over `feather` of half its smaller side."""
+    is laid over that, with its edges faded over `feather` of half its smaller side. Its `mask`, [h, w] bool, says which
+    pixels of the window it counts in: without one, in all."""
 
     window: Window
     words: int
     foreground: bool = False
     feather: float = 0.0
+    mask: Tensor | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,8 @@ class Planner:
         background = [
             patch
             for patch in regions
-            if patch.layer == BACKGROUND and read(cover < 1, patch.window, self.layout.surface).any()
+            if patch.layer == BACKGROUND
+            and (read(cover < 1, patch.window, self.layout.surface) & (patch.weights > 0)).any()
         ]
         return background, foreground, cover
 
@@ -121,16 +124,19 @@ class Planner:
         window, place, device = region.window, ("region", region.words), self.layout.device
         if region.foreground:
             mask = feather_mask(
-                window.w, window.h, region.feather, device, self.layout.surface.closed(window)
+                window.w, window.h, region.feather, device, self.layout.surface.closed(window), region.mask
             )
             return Patch(window, mask, place, region.words, FOREGROUND)
-        return Patch(window, self._weights_of(window), place, region.words, BACKGROUND)
+        weights = self._weights_of(window)
+        if region.mask is not None:
+            weights = weights * region.mask
+        return Patch(window, weights, place, region.words, BACKGROUND)
 
     def _under(self, patches: Sequence[Patch]) -> Tensor:
-        """Where any of these patches lies. [H, W], bool"""
+        """Where any of these patches counts. [H, W], bool"""
         count = torch.zeros(self.layout.surface.height, self.layout.surface.width, device=self.layout.device)
         for patch in patches:
-            add(count, 1, patch.window, self.layout.surface)
+            add(count, (patch.weights > 0).to(count), patch.window, self.layout.surface)
         return count > 0
 
     @cached_property

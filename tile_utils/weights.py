@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn.functional import max_pool2d, pad
 
 GAUSSIAN_VARIANCE = 0.01
 """Variance of the Gaussian as a fraction of the tile side squared (Jiménez, arXiv 2302.02412)."""
@@ -43,13 +44,21 @@ def feather_mask(
     ratio: float,
     device: torch.device | None = None,
     closed: tuple[bool, bool] = OPEN,
+    shape: Tensor | None = None,
 ) -> Tensor:
     """How much of a foreground region is laid over the background. [h, w], 0 ... 1, float32
 
     Within `ratio` of half the smaller side from the nearest edge it grows with the square of the distance, from 0 on
     the edge's own pixels; further inside it is 1. Edges that are joined to each other are none.
+
+    Args:
+        shape: the region's pixels, [h, w] bool: then its outline is the edge, and half its thickness counts as well.
     """
     sides = [side // 2 for side, circle in zip((height, width), closed) if not circle]
+    if shape is not None:
+        depth = _depth(shape, closed)
+        radius = int(min([*sides, int(depth.max()) + 1]) * ratio)
+        return (depth / radius).clamp(max=1).square() if radius else shape.float()
     radius = int(min(sides, default=0) * ratio)
     if radius == 0:
         return torch.ones(height, width, device=device)
@@ -60,6 +69,21 @@ def feather_mask(
 
     nearest = torch.minimum(distance(height, closed[0])[:, None], distance(width, closed[1])[None, :])
     return (nearest / radius).clamp(max=1).square()
+
+
+def _depth(shape: Tensor, closed: tuple[bool, bool]) -> Tensor:
+    """Pixels between each of a shape and the nearest that is none of it, in steps to any of eight neighbours; what lies
+    beyond edges that are not joined is none; without any, the size of all. [h, w], float32"""
+    left, depth = shape.float(), torch.zeros_like(shape, dtype=torch.float32)
+    if all(closed) and shape.all():
+        return depth + shape.numel()
+    while left.any():
+        beyond = 1 - left[None]
+        for edges, joined in zip(((0, 0, 1, 1), (1, 1, 0, 0)), closed):
+            beyond = pad(beyond, edges, "circular") if joined else pad(beyond, edges, value=1.0)
+        left = 1 - max_pool2d(beyond, 3, 1)[0]
+        depth += left
+    return depth
 
 
 WEIGHTINGS: dict[str, Callable[..., Tensor]] = {
