@@ -56,7 +56,8 @@ class Pass:
         """Of the regions that are drawn on this canvas, by index."""
         shapes: dict[int, Tensor | None] = {}
         for index, region in regions:
-            window = region_window(region.x, region.y, region.w, region.h, surface, multiple)
+            box = (region.x, region.y, region.w, region.h)
+            window = region_window(*box, surface, multiple, covered=bool(region.mask))
             shape = None if window is None else _shape(region, window, size, device)
             if window is not None and (shape is None or shape.any()):
                 self.windows[index], shapes[index] = window, shape

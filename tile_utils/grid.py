@@ -13,6 +13,8 @@ from tile_utils.surface import Surface, Window
 
 MIN_STRIDE = 4
 """Smallest step from one tile to the next, in latent pixels; bounds the number of tiles."""
+ROUNDING = 1e-6
+"""Of positions on the canvas, in latent pixels."""
 GOLDEN, SILVER = (5**0.5 - 1) / 2, 2**0.5 - 1
 """Multiples of these, modulo 1, are spread most evenly, however many there are: no fraction comes near them."""
 
@@ -145,17 +147,19 @@ def phases(step: int) -> tuple[float, float]:
 
 
 def region_window(
-    x: float, y: float, w: float, h: float, surface: Surface, multiple: int = 1
+    x: float, y: float, w: float, h: float, surface: Surface, multiple: int = 1, covered: bool = False
 ) -> Window | None:
     """The window of a region given in fractions of a canvas.
 
     Left and top round down, sizes round up, both to a `multiple` (of the canvas' sides too). It is cut at the canvas'
-    edges, but goes on where these are joined, once around at most; None where nothing is left of it.
+    edges, but goes on where these are joined, once around at most; None where nothing is left of it. `covered`: right
+    and bottom round up instead of sizes, so that all of the region lies in its window.
     """
 
     def along(position: float, size: float, length: int, wraps: bool) -> tuple[int, int]:
         start = max(0, int(position * length) // multiple * multiple)
-        pixels = ceil(ceil(size * length) / multiple) * multiple
+        wanted = (position + size) * length - start - ROUNDING if covered else size * length
+        pixels = ceil(ceil(wanted) / multiple) * multiple
         return (start % length, min(pixels, length)) if wraps else (start, min(pixels, length - start))
 
     top, rows = along(y, h, surface.height, surface.wraps[0])

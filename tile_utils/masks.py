@@ -76,9 +76,11 @@ def decode(text: str) -> Mask:
         ValueError: it is none, or larger than any that is written; the end of a sentence.
     """
     found = _TEXT.fullmatch(text)
-    columns, rows = (int(found[1]), int(found[2])) if found else (0, 0)
-    if found is None or not 1 <= min(columns, rows) <= max(columns, rows) <= FINEST:
-        raise ValueError(f"is no mask; allowed is one of 1 to {FINEST} cells a side, or a PNG in base64.")
+    if found is None:
+        raise ValueError("is no mask.")
+    columns, rows = int(found[1]), int(found[2])
+    if not 1 <= min(columns, rows) <= max(columns, rows) <= FINEST:
+        raise ValueError(f"is a mask of {columns} x {rows} cells; allowed are 1 to {FINEST} a side.")
     lengths, length, place = [], 0, 0
     for letter in found[3]:
         value = _VALUES[letter]
@@ -102,7 +104,9 @@ def _of_picture(text: str) -> Mask:
         data = base64.b64decode(text[prefix.end() if prefix else 0 :].encode("ascii"), validate=True)
         picture = Image.open(BytesIO(data))
     except (binascii.Error, UnicodeEncodeError, OSError, Image.DecompressionBombError) as error:
-        raise ValueError("is no picture; allowed is a PNG in base64.") from error
+        raise ValueError(
+            "is no picture; allowed is a PNG in base64, or on a command line the path of a picture."
+        ) from error
     if picture.width * picture.height > MOST_PIXELS:
         raise ValueError(
             f"is a picture of {picture.width} x {picture.height}; allowed are {MOST_PIXELS} pixels at most."
@@ -157,8 +161,11 @@ def fitted(text: str, x: float, y: float, w: float, h: float) -> tuple[str, floa
     """
     mask = decode(text)
     rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
     height, width = mask.shape
+    bottom, right = rows[-1] + 1, columns[-1] + 1
+    # A box begins on the canvas, even where it goes on beyond the edge.
+    top = rows[0] if y + h * float(rows[0] / height) < 1 else 0
+    left = columns[0] if x + w * float(columns[0] / width) < 1 else 0
     x, w = x + w * float(left / width), w * float((right - left) / width)
     y, h = y + h * float(top / height), h * float((bottom - top) / height)
     cut = _smaller(mask[top:bottom, left:right], MOST_CELLS)

@@ -55,7 +55,7 @@ def feather_mask(
         shape: the region's pixels, [h, w] bool: then its outline is the edge, and half its thickness counts as well.
     """
     sides = [side // 2 for side, circle in zip((height, width), closed) if not circle]
-    if shape is not None:
+    if shape is not None and not shape.all():
         depth = _depth(shape, closed)
         radius = int(min([*sides, int(depth.max()) + 1]) * ratio)
         return (depth / radius).clamp(max=1).square() if radius else shape.float()
@@ -73,10 +73,8 @@ def feather_mask(
 
 def _depth(shape: Tensor, closed: tuple[bool, bool]) -> Tensor:
     """Pixels between each of a shape and the nearest that is none of it, in steps to any of eight neighbours; what lies
-    beyond edges that are not joined is none; without any, the size of all. [h, w], float32"""
+    beyond edges that are not joined is none. [h, w], float32"""
     left, depth = shape.float(), torch.zeros_like(shape, dtype=torch.float32)
-    if all(closed) and shape.all():
-        return depth + shape.numel()
     while left.any():
         beyond = 1 - left[None]
         for edges, joined in zip(((0, 0, 1, 1), (1, 1, 0, 0)), closed):
