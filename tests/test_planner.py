@@ -244,3 +244,62 @@ def test_shifted_tiles_count_where_they_would_have_lain():
     ]
     (batch,) = Planner(replace(layout, multiple=4)).plan(0).batches
     assert [patch.window.x for patch in batch.patches] == [0, 12, 44, 60]
+
+
+def shape(h, w):
+    """A blob of a shape: no row and no column of it is empty."""
+    rows, columns = torch.meshgrid(torch.linspace(-1, 1, h), torch.linspace(-1, 1, w), indexing="ij")
+    return rows**2 + columns**2 <= 1
+
+
+@pytest.mark.parametrize("method", ["MultiDiffusion", "Mixture of Diffusers"])
+@pytest.mark.parametrize("foreground", [False, True])
+def test_outside_of_its_mask_a_region_counts_nothing(method, foreground):
+    mask = shape(13, 21)
+    out = drawn([replace(at(6, 4, 21, 13, foreground=foreground), mask=mask)], method)
+    outside = torch.ones(H, W, dtype=torch.bool)
+    outside[4:17, 6:27] = ~mask
+    assert torch.allclose(out[outside], torch.tensor(TILES))
+    assert torch.allclose(out[~outside], torch.tensor(FIRST + 1))
+
+
+@pytest.mark.parametrize("method", ["MultiDiffusion", "Mixture of Diffusers"])
+@pytest.mark.parametrize("foreground", [False, True])
+@pytest.mark.parametrize(("w", "h", "feather"), [(16, 12, 0.5), (17, 9, 1.0), (8, 8, 0.2)])
+def test_a_full_mask_equals_the_box_to_the_bit(method, foreground, w, h, feather):
+    box = at(5, 3, w, h, foreground=foreground, feather=feather)
+    full = replace(box, mask=torch.ones(h, w, dtype=torch.bool))
+    for more in ([], [at(10, 2, 20, 18, 2)]):
+        assert torch.equal(drawn([box, *more], method), drawn([full, *more], method))
+
+
+def test_a_shape_in_front_fades_along_its_outline():
+    mask = shape(15, 15)
+    faded = feather_mask(15, 15, 0.5, shape=mask)
+    assert faded[~mask].max() == 0
+    assert faded[7, 7] == 1
+    assert faded[7, :8].diff().min() >= 0
+    assert 0 < faded[7, 2] < 1
+    assert torch.equal(feather_mask(15, 15, 0.0, shape=mask), mask.float())
+
+
+def test_tiles_are_drawn_where_a_mask_leaves_room_and_noise_is_its_own_inside_only():
+    mask = torch.zeros(H, W, dtype=torch.bool)
+    mask[:, : W // 2] = True
+    seen = []
+    drawn([replace(at(0, 0, W, H), mask=mask)], seen=seen)
+    assert 0 in [word for words in seen for word in words]
+    seen.clear()
+    drawn([at(0, 0, W, H)], seen=seen)
+    assert 0 not in [word for words in seen for word in words]
+    noise, own = torch.zeros(2, H, W), torch.ones(2, H, W)
+    add_noise(noise, [Window(0, 0, H, W)], [own], Surface(H, W), [mask])
+    assert torch.equal(noise[0], mask.float())
+
+
+def test_a_background_region_whose_shape_is_hidden_is_not_drawn():
+    mask = torch.zeros(8, 8, dtype=torch.bool)
+    mask[:, :4] = True
+    seen = []
+    drawn([replace(at(0, 0, 8, 8), mask=mask), at(0, 0, 4, 8, 2, foreground=True)], seen=seen)
+    assert sorted({word for words in seen for word in words}) == [0, 2]

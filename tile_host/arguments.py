@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from tile_host import options
@@ -44,11 +46,29 @@ def settings_of(cls: type[Settings], p: Any, args: Sequence[Any], tab: str) -> S
 
 
 def by_position(cls: type, settings: dict[str, Any], tab: str) -> list[Any]:
-    """The argument list of settings given by name, which are on unless they say otherwise.
+    """The argument list of settings that a command line gives by name, which are on unless they say otherwise. A mask
+    may be the path of a picture.
 
     Raises:
         SettingsError: an unknown name, or a value that does not fit.
     """
     start, most = {**options.start_values(cls, tab), "enabled": True}, options.max_regions()
-    named = from_dict(cls, settings, start, max_regions=most)
+    named = from_dict(cls, _with_files(settings), start, max_regions=most)
     return [*to_args(named, most), NOTHING_NAMED]
+
+
+def _with_files(settings: dict[str, Any]) -> dict[str, Any]:
+    """With the pictures themselves where a command line names them as masks; a client's text is never a path."""
+    regions = settings.get("regions")
+    if not isinstance(regions, list):
+        return settings
+    return {**settings, "regions": [_with_file(region) for region in regions]}
+
+
+def _with_file(region: Any) -> Any:
+    mask = region.get("mask") if isinstance(region, dict) else None
+    try:
+        data = Path(mask).read_bytes() if isinstance(mask, str) and mask else None
+    except (OSError, ValueError):  # no file, or a text that no path can be
+        data = None
+    return region if data is None else {**region, "mask": base64.b64encode(data).decode("ascii")}

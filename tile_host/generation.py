@@ -18,6 +18,7 @@ from tile_host.life import Generation
 from tile_host.noise_inversion import InversionCache, NoiseInversion
 from tile_host.passes import Pass
 from tile_host.picture_text import picture_text
+from tile_host.region_files import written_regions
 from tile_host.rows import Asked
 from tile_host.upscaling import prepared_input
 from tile_host.words import check_prompts, without_comments
@@ -48,6 +49,7 @@ class TiledGeneration(Generation):
         self._pass = self.stack.enter_context(ExitStack())  # what is changed for the current sampling pass
         self._passes = 0  # begun for the current batch
         self._active: list[tuple[int, RegionSettings]] = []  # regions that are switched on
+        self._written = settings.regions  # into the picture
         self._seeds: dict[int, int] = {}  # of these, for the first picture
 
     def begin(self, p: Any) -> None:
@@ -71,6 +73,9 @@ class TiledGeneration(Generation):
             i: region.seed if region.seed >= 0 else host.sampling.drawn_seed(p, i)
             for i, region in self._active
         }
+        self._written, sentence = written_regions(self.settings)
+        if sentence:
+            host.job.tell(p, sentence)
         # A dict of its own: an X/Y/Z plot's copies of `p` share theirs.
         text = picture_text(self._infotext(p, use_main_prompt=True), self._infotext)
         p.extra_generation_params = {**p.extra_generation_params, INFOTEXT_KEY: text}
@@ -93,7 +98,7 @@ class TiledGeneration(Generation):
         that its regions really had."""
         if all_seeds is p.seeds and not use_main_prompt:
             index += p.iteration * p.batch_size
-        regions = list(self.settings.regions)
+        regions = list(self._written)
         for number, _ in self._active:
             regions[number] = replace(regions[number], seed=self._seeds[number] + index)
         return to_infotext(replace(self.settings, regions=tuple(regions)))

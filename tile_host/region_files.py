@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tile_utils.exchange import regions_from_json, regions_to_json
 from tile_utils.files import write_whole
-from tile_utils.settings import RegionSettings, SettingsError
+from tile_utils.fingerprint import fingerprint
+from tile_utils.settings import RegionSettings, SettingsError, TiledDiffusionSettings
 
+MOST_MASKS = 48 * 1024
+"""Letters of all masks in a picture's text, which leaves room for the prompts below 64 KB."""
 FOLDER = Path(__file__).resolve().parent.parent / "region_configs"
 
 
@@ -35,6 +39,27 @@ def save(name: str, regions: Sequence[RegionSettings]) -> Path:
     except OSError as error:
         raise SettingsError(f"The region file {path.name} cannot be written ({error.strerror}).") from error
     return path
+
+
+def written_regions(settings: TiledDiffusionSettings) -> tuple[tuple[RegionSettings, ...], str | None]:
+    """(the regions as a picture's text holds them, a sentence if it does not hold their masks).
+
+    PNG readers take texts of 64 KB at least for granted: masks that would need more go into a region file.
+    """
+    regions = settings.regions
+    size, most = sum(len(region.mask) for region in regions), MOST_MASKS
+    if size <= most:
+        return regions, None
+    told = f"The masks of the regions take {size} letters, more than the {most} that the picture's text holds for them"
+    try:
+        path = save(f"masks-{fingerprint(regions)[:12]}", regions)
+    except SettingsError as error:
+        saved = f"{told}; they are not kept: {error}"
+    else:
+        saved = (
+            f"{told}; they are saved with their regions as {path.name}: load that with 'Custom Config File'."
+        )
+    return tuple(replace(region, mask="") for region in regions), saved
 
 
 def load(name: str, max_regions: int) -> tuple[RegionSettings, ...]:
