@@ -195,7 +195,7 @@ class TiledGeneration(Generation):
             after_batch = _advancing(progress, step, drawn.batches)
             return drawn.denoise(model, x, sigma, cond, step, asked, after_batch)
 
-        self._pass.enter_context(host.sampling.hooked(p, call))
+        self._pass.enter_context(host.sampling.hooked(p, call, drawn.largest))
 
     def end_pass(self) -> None:
         """Undo what the current pass has changed."""

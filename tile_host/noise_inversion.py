@@ -117,7 +117,8 @@ class NoiseInversion:
         noises = {key: noise for key in keys if (noise := self._cache.get(key)) is not None}
         if missing := [key for key in dict.fromkeys(keys) if key not in noises]:
             retouched = host.sampling.retouched(p, self._settings.noise_inverse_retouch)
-            with _Progress(len(missing), len(sigmas) - 1, drawn.batches) as progress, retouched:
+            ready = host.sampling.ready(p, x[:1], drawn.largest)
+            with _Progress(len(missing), len(sigmas) - 1, drawn.batches) as progress, ready, retouched:
                 for key in missing:
                     i = keys.index(key)
                     noises[key] = self._noise_of(p, x[i : i + 1], i, sigmas, plan[i], drawn, progress)[0]

@@ -97,6 +97,8 @@ class Pass:
         plan = self._planner.plan(0)
         self.batches = len(plan.batches)
         """Model calls of one denoiser call."""
+        self.largest = max(len(b.patches) * b.windows[0].h * b.windows[0].w for b in plan.batches)
+        """Latent pixels a row of the largest of them."""
         told = [patch.words for batch in plan.batches for patch in batch.patches]
         self.fills_in = not self.layout.draw_background and MAIN_WORDS in told
         """Is what no background region covers drawn with the main prompt?"""

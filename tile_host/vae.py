@@ -49,7 +49,7 @@ class TiledVAEGeneration(Generation):
     def _attach(self, model: Any) -> None:
         """Hook this checkpoint's VAE. Called again when the host changes it in the middle (hires fix, refiner)."""
         self._model.close()
-        vae = model.first_stage_model
+        vae = host.vae.network(model)
         if not hasattr(vae, "encoder") or not hasattr(vae, "decoder"):
             logger.warning("This checkpoint's VAE has no encoder and decoder; Tiled VAE leaves it alone.")
             return
@@ -70,7 +70,8 @@ class TiledVAEGeneration(Generation):
                 )
             )
             enter(_watched(net, partial(self._call, name), _Loan(net, settings.vae_to_gpu)))
-        enter(_interruptible(model))
+        enter(_interruptible(model, vae))
+        enter(host.vae.counted_on(model, settings.encoder_tile_size, settings.decoder_tile_size))
 
     def _call(self, name: str) -> _Call:
         own = threading.get_ident() == self._thread
@@ -196,9 +197,8 @@ def _watched(net: nn.Module, new_call: Callable[[], _Call], loan: _Loan) -> Iter
 
 
 @contextmanager
-def _interruptible(model: Any) -> Iterator[None]:
+def _interruptible(model: Any, vae: Any) -> Iterator[None]:
     """Let interrupted work of a checkpoint's VAE end in something the host can go on with."""
-    vae = model.first_stage_model
 
     def approximate(decode: Callable[..., Any], z: Tensor, *args: Any, **kwargs: Any) -> Any:
         return host.vae.approximation(model, z)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from modules import rng, sd_samplers_cfg_denoiser, sd_samplers_common, sd_samplers_timesteps, shared
+from modules import sd_samplers_cfg_denoiser, sd_samplers_timesteps, shared
 from tile_host.hosts import controlnet
 from tile_host.hosts.family import facts, job, pictures, vae, words
+from tile_host.hosts.family.sampling import PassOfFamily
 from tile_host.hosts.protocol import Denoise, DenoiserCall, Host, Step
 from tile_host.rows import RowCursor
 from tile_methods.fuse import Prediction
@@ -20,8 +20,6 @@ from tile_utils import patching
 
 ModelCall = Callable[[Denoise, Tensor, Tensor, Any], Tensor]
 """`call(model, x, sigma, cond)`, which replaces `model(x, sigma, cond=cond)`"""
-SEEDS = 4294967294
-"""The host draws seeds below this."""
 
 
 class _HookedModel:
@@ -70,11 +68,11 @@ def answers_told(told: Callable[[], None]) -> AbstractContextManager[None]:
     return patching.wrapped(sd_samplers_cfg_denoiser, "cfg_denoised_callback", with_word)
 
 
-class Sampling:
+class Sampling(PassOfFamily):
     """See `protocol.Sampling`."""
 
     @contextmanager
-    def hooked(self, p: Any, call: DenoiserCall) -> Iterator[None]:
+    def hooked(self, p: Any, call: DenoiserCall, largest: int) -> Iterator[None]:
         denoiser, cursor = p.sampler.model_wrap_cfg, RowCursor()
         order = p.sampler.config.total_steps(1)  # calls of a step
 
@@ -86,25 +84,6 @@ class Sampling:
         with answers_told(cursor.answered), hooked_model(denoiser, model_call):
             yield
 
-    @contextmanager
-    def followed(self, p: Any, after: Callable[[], None]) -> Iterator[None]:
-        def with_end(method: Callable[..., Any]) -> Callable[..., Any]:
-            def call(*args: Any, **kwargs: Any) -> Any:
-                try:
-                    return method(*args, **kwargs)
-                finally:
-                    after()
-
-            return call
-
-        with ExitStack() as patches:
-            for method in job.SAMPLING:
-                patches.enter_context(patching.wrapped(p.sampler, method, with_end))
-            yield
-
-    def is_hires(self, p: Any) -> bool:
-        return bool(getattr(p, "is_hr_pass", False))
-
     def model(self, p: Any) -> Denoise:
         denoiser = p.sampler.model_wrap_cfg
 
@@ -112,6 +91,10 @@ class Sampling:
             return denoiser.inner_model(x, sigma, cond=cond)
 
         return denoise
+
+    def ready(self, p: Any, x: Tensor, largest: int) -> AbstractContextManager[None]:
+        """The model is where it draws from the start."""
+        return nullcontext()
 
     def prediction(self, p: Any, sigma: Tensor) -> Prediction:
         """k-diffusion's wrappers say x0; those of the timestep samplers eps, of an x that is not scaled."""
@@ -136,19 +119,9 @@ class Sampling:
         timestep = getattr(owner, name)
         return patching.attribute(owner, name, lambda *args, **kw: timestep(*args, **kw) / factor)
 
-    def img2img_steps(self, p: Any) -> tuple[int, int]:
-        return sd_samplers_common.setup_img2img_steps(p)
-
     def noise_between(self, latent: Tensor, noisy: Tensor, sigma: Tensor) -> Tensor:
         add = getattr(shared.sd_model, "add_noise_to_latent", None)  # SD3 fades the latent out
         return (noisy - (latent if add is None else add(latent, torch.zeros_like(latent), sigma))) / sigma
-
-    def seeded_noise(self, seed: int, shape: tuple[int, ...], like: Tensor) -> Tensor:
-        return rng.randn_local(seed, shape).to(like)
-
-    def drawn_seed(self, p: Any, index: int) -> int:
-        """The page's seed fixes the whole picture."""
-        return random.Random(f"{p.all_seeds[0]}/{index}").randrange(SEEDS)
 
 
 def _told(cond: Any) -> Sequence[Tensor]:

@@ -7,7 +7,6 @@ of the canvas, so that they are cut for patches, and picked for rows, as everyth
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -17,14 +16,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from modules import extensions
+from tile_host.hosts.family import order
 from tile_host.hosts.protocol import Denoise
 from tile_utils.fingerprint import fingerprint
 from tile_utils.settings import SettingsError
 from tile_utils.surface import OPT_F, Surface
 
 logger = logging.getLogger("Tiled Diffusion")
-TITLE, SCRIPT = "controlnet", "controlnet.py"
+TITLE, SCRIPT, CLASS = "controlnet", "controlnet.py", "Script"
 CUTS = "controlnet hints"
 """The key in a condition."""
 NEEDED = (
@@ -48,30 +47,12 @@ MARK = 1024
 
 
 def installed() -> list[str]:
-    """The script files of the host's extensions that are ControlNets."""
-    paths = (os.path.join(extension.path, "scripts", SCRIPT) for extension in extensions.active())
-    return [path for path in paths if os.path.isfile(path)]
+    return order.script_files(SCRIPT)
 
 
 def let_go_first(file: str, script_class: type, hook: str) -> None:
-    """Have `hook` of a script of ours called before ControlNet's, whose hints depend on what it sets.
-
-    Into our extension's metadata, as a line of `metadata.ini` would be; but names of callbacks begin with the folders'
-    names, which are known only here.
-    """
-    ours = extensions.find_extension(file)
-    if ours is None:
-        return
-    section = f"callbacks/{_callback(file, hook, script_class.__name__)}"
-    later = [_callback(path, hook, "Script") for path in installed()]
-    ours.metadata.config.read_dict({section: {"Before": ", ".join(later)}})
-
-
-def _callback(file: str, hook: str, class_name: str) -> str:
-    """The name that the host gives a script's hook."""
-    extension = extensions.find_extension(file)
-    owner = extension.canonical_name if extension else "base"  # a folder that is a link
-    return f"{owner}/{os.path.basename(file)}/script_{hook}/{class_name}"
+    """Have `hook` of a script of ours called before ControlNet's, whose hints depend on what it sets."""
+    order.before(file, script_class, hook, installed(), CLASS)
 
 
 def _script(p: Any) -> Any:

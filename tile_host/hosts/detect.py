@@ -7,8 +7,23 @@ import inspect
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+FORGE, A1111 = "Forge", "AUTOMATIC1111 WebUI"
 SHARED_NAMES = ("tile_methods", "tile_utils")
 """Package names that the original extension uses too."""
+
+
+def host_name() -> str | None:
+    """Which of the hosts this is, or None where it is another."""
+    if _is_there("modules_forge"):  # a fork of the WebUI; reForge is one too, without Forge's backend
+        return FORGE if _is_there("backend.patcher") else None
+    return A1111 if _is_there("modules.sd_hijack_clip") else None
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # not even its package
+        return False
 
 
 def problem() -> str | None:
@@ -26,4 +41,9 @@ def problem() -> str | None:
     hook = getattr(scripts.Script, "process_before_every_sampling", None)
     if hook is None or "kwargs" not in inspect.signature(hook).parameters:
         return "this WebUI is older than 1.10; Tiled Diffusion and Tiled VAE need 1.10 or newer and stay off."
+    if host_name() is None:
+        known = f"{A1111}, {FORGE}"
+        return (
+            f"this WebUI is none of those that they know ({known}); Tiled Diffusion and Tiled VAE stay off."
+        )
     return None

@@ -125,8 +125,13 @@ class Job(Protocol):
 class Sampling(Protocol):
     """One sampling pass."""
 
-    def hooked(self, p: Any, call: DenoiserCall) -> AbstractContextManager[None]:
-        """Inside, every model call of the pass goes through `call`, a refiner's too."""
+    def hooked(self, p: Any, call: DenoiserCall, largest: int) -> AbstractContextManager[None]:
+        """Inside, every model call of the pass goes through `call`, a refiner's too.
+
+        Args:
+            largest: latent pixels a row of the largest call that `call` makes; a host that decides by memory what it
+                asks together counts on no more.
+        """
 
     def followed(self, p: Any, after: Callable[[], None]) -> AbstractContextManager[None]:
         """Inside, `after` is called when the pass' sampling has ended, by an error too."""
@@ -135,7 +140,14 @@ class Sampling(Protocol):
         """Is this the hires pass?"""
 
     def model(self, p: Any) -> Denoise:
-        """The model as the sampler calls it."""
+        """The model as the sampler calls it; to be called inside of `ready`."""
+
+    def ready(self, p: Any, x: Tensor, largest: int) -> AbstractContextManager[None]:
+        """Inside, the model may be called before the pass' sampling has begun, for a latent x [B, C, h, w].
+
+        Args:
+            largest: see `hooked`.
+        """
 
     def prediction(self, p: Any, sigma: Tensor) -> Prediction:
         """How what that model says at noise levels (or timesteps) sigma [B] becomes x0."""
@@ -241,6 +253,13 @@ class Vae(Protocol):
 
     def checkpoint_followed(self, found: Callable[[Any], None]) -> AbstractContextManager[None]:
         """Inside, `found` is told every checkpoint that the host puts in use, those held in memory too."""
+
+    def network(self, model: Any) -> Any:
+        """The VAE of a checkpoint: what has `encode` and `decode`, and as a rule `encoder` and `decoder`."""
+
+    def counted_on(self, model: Any, encoder_side: int, decoder_side: int) -> AbstractContextManager[None]:
+        """Inside, a host that makes room for the VAE counts on inputs of at most these sides, in pixels and latent
+        pixels."""
 
     def approximation(self, model: Any, latent: Tensor) -> Tensor:
         """A cheap picture of a VAE's latent, [B, 3, 8h, 8w], of its dtype and device."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from modules import devices, errors, extra_networks, sd_hijack
@@ -70,14 +70,18 @@ class RegionNetworks:
                 continue
             try:
                 # The host's Lora begins the picture's list of hashes anew at every activation but a hires pass'.
-                with devices.autocast(), patching.attribute(self._p, "is_hr_pass", True):
+                with devices.autocast(), patching.attribute(self._p, "is_hr_pass", True), self._switched():
                     network.activate(self._p, mentions)
             except Exception as error:  # as the host does it
                 errors.display(error, f"activating extra network {network.name} with arguments {mentions}")
         self._p.all_prompts = prompts  # the host's option for one more LoRA adds it at every activation
-        for comment in sd_hijack.model_hijack.comments:
+        for comment in getattr(sd_hijack.model_hijack, "comments", ()):  # Forge has none
             self._p.comment(comment)
         self.in_use = key
+
+    def _switched(self) -> AbstractContextManager[None]:
+        """Around the host's activation of one kind of network."""
+        return nullcontext()
 
     @contextmanager
     def restored(self) -> Iterator[None]:

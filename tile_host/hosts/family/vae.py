@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch.nn.functional as F
@@ -28,6 +28,15 @@ def checkpoint_followed(found: Callable[[Any], None]) -> Iterator[None]:
 
     with patching.wrapped(sd_models.model_data, "set_sd_model", following):
         yield
+
+
+def network(model: Any) -> Any:
+    return model.first_stage_model
+
+
+def counted_on(model: Any, encoder_side: int, decoder_side: int) -> AbstractContextManager[None]:
+    """The WebUI makes no room beforehand."""
+    return nullcontext()
 
 
 def approximation(model: Any, latent: Tensor) -> Tensor:

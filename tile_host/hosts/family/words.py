@@ -16,7 +16,7 @@ from tile_host.hosts.protocol import Mentions
 from tile_host.rows import Text
 
 
-class _Encoded:
+class Encoded:
     """See `protocol.Encoded`."""
 
     def __init__(self, conds: Any, unconds: Any) -> None:
@@ -60,9 +60,9 @@ def prompts(p: Any) -> tuple[Sequence[str], Sequence[str]]:
     return p.prompts, p.negative_prompts
 
 
-def encode(p: Any, prompts: list[str], negatives: list[str], mentions: Mentions) -> _Encoded:
+def encode(p: Any, prompts: list[str], negatives: list[str], mentions: Mentions) -> Encoded:
     size = (p.hr_upscale_to_x, p.hr_upscale_to_y) if _is_hires(p) else (p.width, p.height)
-    steps, hires_steps = _steps(p)
+    steps, hires_steps = steps_of(p)
     conds, unconds = (
         p.get_conds_with_caching(
             function,
@@ -77,10 +77,10 @@ def encode(p: Any, prompts: list[str], negatives: list[str], mentions: Mentions)
             (prompt_parser.get_learned_conditioning, negatives, True),
         )
     )
-    return _Encoded(conds, unconds)
+    return Encoded(conds, unconds)
 
 
-def _steps(p: Any) -> tuple[int, int | None]:
+def steps_of(p: Any) -> tuple[int, int | None]:
     """Denoiser calls that schedules are spread over: (first pass, hires pass if this is it)."""
     if not _is_hires(p):
         return p.firstpass_steps, None

@@ -1,0 +1,93 @@
+"""Prompts: the host's encoder, and what of a prompt's encoding goes where in a model call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from backend import memory_management, utils
+from modules import prompt_parser, shared
+from tile_host.hosts.family.networks import RegionNetworks
+from tile_host.hosts.family.words import Encoded, rows_of, steps_of
+from tile_host.hosts.family.words import comments_are_cut as comments_are_cut
+from tile_host.hosts.family.words import networks_key as networks_key
+from tile_host.hosts.family.words import positives as positives
+from tile_host.hosts.family.words import prompts as prompts
+from tile_host.hosts.family.words import styled as styled
+from tile_host.hosts.family.words import tokens as tokens
+from tile_host.hosts.family.words import without_networks as without_networks
+from tile_host.hosts.protocol import Mentions
+from tile_host.rows import Text
+
+PLACES = {"crossattn": "c_crossattn", "vector": "y", "guidance": "guidance"}
+"""What the encoder's parts are called in a model call."""
+
+
+def encode(p: Any, prompts: list[str], negatives: list[str], mentions: Mentions) -> Encoded:
+    hires = bool(p.is_hr_pass)
+    size = (p.hr_upscale_to_x, p.hr_upscale_to_y) if hires else (p.width, p.height)
+    guidance = p.hr_distilled_cfg if hires else p.distilled_cfg_scale
+    steps, hires_steps = steps_of(p)
+
+    def encoded(function: Any, texts: list[str], negative: bool) -> Any:
+        told = prompt_parser.SdConditioning(texts, negative, *size, distilled_cfg_scale=guidance)
+        return p.get_conds_with_caching(function, told, steps, [[None, None]], mentions, hires_steps)
+
+    conds = encoded(prompt_parser.get_multicond_learned_conditioning, prompts, False)
+    unconds = encoded(prompt_parser.get_learned_conditioning, negatives, True)
+    _back_on_the_device()
+    return Encoded(conds, unconds)
+
+
+def _back_on_the_device() -> None:
+    """The model, where the text encoder has pushed it out in the middle of a pass."""
+    unet = shared.sd_model.forge_objects.unet
+    if unet.model_options.get("conditioning_modifiers"):
+        memory_management.load_models_gpu([unet])
+
+
+def networks(p: Any, owns: Sequence[Mentions]) -> RegionNetworks:
+    return _MergedNetworks(p, owns)
+
+
+class _MergedNetworks(RegionNetworks):
+    """The host merges networks into the weights, by a UNet object of its own, which lacks what is put onto the pass'
+    one: a copy of this one takes over its networks, and goes on."""
+
+    _unet: Any = None
+
+    @contextmanager
+    def _switched(self) -> Iterator[None]:
+        model = shared.sd_model
+        if (unet := model.forge_objects.unet) is not self._unet:
+            self._unet = unet = unet.clone()
+        try:
+            yield
+        finally:
+            unet.lora_patches = model.forge_objects.unet.lora_patches
+            model.forge_objects.unet = unet
+        unet.refresh_loras()
+        if unet.has_online_lora():
+            dtype = unet.model.computation_dtype
+            utils.nested_move_to_device(unet.lora_patches, device=unet.current_device, dtype=dtype)
+
+
+def texts_of(cond: Any) -> list[Text]:
+    if "y" not in cond:
+        return rows_of(cond["c_crossattn"])
+    return rows_of({part: cond[place] for part, place in PLACES.items() if place in cond})
+
+
+def with_texts(cond: Any, texts: Sequence[Text]) -> Any:
+    if isinstance(texts[0], dict):
+        stacked = {PLACES[part]: torch.stack([text[part] for text in texts]) for part in texts[0]}
+        return {**cond, **stacked}
+    return {**cond, "c_crossattn": torch.stack(list(texts))}
+
+
+def marked_as(text: Text, main: Text) -> Text:
+    """ControlNet marks nothing here."""
+    return text
