@@ -158,7 +158,7 @@ class Check:
             "hr_scale": 2,
             "hr_upscaler": "Latent",
         }
-        small |= {"denoising_strength": 0.7}
+        small |= {"denoising_strength": 0.7, "hr_additional_modules": ["Use same choices"]}  # Forge needs it
         untiled, _ = self.draw("hires, untiled", small)
         tiled, _ = self.draw("hires", small, TILES, VAE)
         fits = tiled.shape == untiled.shape == (512, 512, 3)
@@ -176,7 +176,8 @@ class Check:
     def controlnet(self) -> Iterator[tuple[str, bool, str]]:
         """Lines at the right end of the hint change that end; a hint fitted into every tile would change them all."""
         try:
-            models = self.host.ask("model_list", api="controlnet")["model_list"]
+            listed = self.host.ask("model_list", api="controlnet")["model_list"]
+            models = [model for model in listed if model != "None"]
         except Refused:
             models = []
         if not models:
@@ -184,7 +185,7 @@ class Check:
             return
         lines = np.zeros((256, 640, 3), np.int16)
         lines[40:220:8, 540:630] = 255
-        unit = {"enabled": True, "module": "none", "model": models[0], "save_detected_map": False}
+        unit = {"enabled": True, "model": models[0], "save_detected_map": False}
         without, with_lines = (
             self.draw(name, WIDE | {"steps": 2}, TILES, None, {**unit, "image": as_init(hint)})[0]
             for name, hint in (("ControlNet, no lines", 0 * lines), ("ControlNet", lines))
