@@ -4,6 +4,7 @@ import { letterbox, shrunk } from './lib/geometry.mjs';
 import * as page from './lib/gradio_bridge.mjs';
 import { TabMemory } from './lib/layout_memory.mjs';
 import { PagePlan } from './lib/page_plan.mjs';
+import { ReferencePicture } from './lib/reference_picture.mjs';
 import { RegionEditor } from './lib/region_editor.mjs';
 
 const LOOK_AGAIN = 150; // ms; the server may set fields, which tells nobody
@@ -15,6 +16,7 @@ class TabCanvas {
         this.opened = null; // the row that a selection opened
         this.plan = new PagePlan(tab);
         this.memory = new TabMemory(tab);
+        this.picture = new ReferencePicture(tab);
         this.editor = new RegionEditor({
             change: (index, box) => page.writeBox(tab, index, box),
             switchOn: (index) => page.switchRegion(tab, index, true),
@@ -37,6 +39,7 @@ class TabCanvas {
     /** Put the boxes where the picture is now, as the fields say. */
     refresh() {
         const { root } = this.editor;
+        this.picture.follow();
         const shown = page.reference(this.tab);
         if (!shown) {
             this.editor.letGo();
@@ -81,8 +84,11 @@ const tabs = [new TabCanvas('t2i'), new TabCanvas('i2i')];
 const refresh = () => tabs.forEach((tab) => tab.refresh());
 
 window.tiledDiffusion = {
-    /** What the button over a reference image puts into it. */
-    createCanvas: (tab) => (tab === 'i2i' && page.img2imgInput()) || blankCanvas(page.pageSize(tab)),
+    /** What the button over a reference image does. */
+    createCanvas: (tab) => {
+        const { picture } = tabs.find((other) => other.tab === tab);
+        picture.show((tab === 'i2i' && page.img2imgInput()) || blankCanvas(page.pageSize(tab)));
+    },
 };
 
 setInterval(() => {

@@ -22,6 +22,7 @@ from tile_utils.settings import (
 )
 
 FIELDS = control_fields(RegionSettings)
+HINT = "Reference image: drag to draw a region, Shift+drag over another one"
 
 
 def _feather_shown(blend_mode: str) -> dict[str, Any]:
@@ -62,19 +63,8 @@ class RegionControls:
     def _canvas(self) -> None:
         label = "Create txt2img canvas" if self._tab == "t2i" else "From img2img"
         create = gr.Button(label, elem_id=f"MD-create-canvas-{self._tab}", size="sm")
-        reference = gr.Image(
-            label="Reference image: drag to draw a region, Shift+drag over another one",
-            elem_id=f"MD-bbox-ref-{self._tab}",
-            elem_classes=["md-reference"],
-            image_mode="RGB",
-            type="pil",
-            interactive=True,
-            tool=None,
-            height=480,
-        )
-        create.click(
-            fn=None, inputs=[], outputs=[reference], _js=f"() => tiledDiffusion.createCanvas('{self._tab}')"
-        )
+        gr.HTML(HINT, elem_id=f"MD-bbox-ref-{self._tab}", elem_classes=["md-reference"])
+        create.click(fn=None, inputs=[], outputs=[], _js=f"() => tiledDiffusion.createCanvas('{self._tab}')")
 
     def _file_controls(self) -> tuple[Any, Any, Any]:
         with gr.Row(variant="compact"):

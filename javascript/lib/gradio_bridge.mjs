@@ -97,16 +97,15 @@ export function readLayout(tab) {
 }
 
 /** Does a tab have a reference image, to be seen or not? */
-export const hasReference = (tab) => Boolean(find(`#MD-bbox-ref-${tab} img`));
+export const hasReference = (tab) => Boolean(find(`#MD-bbox-ref-${tab} img[src]`));
 
 export const createReference = (tab) => find(`#MD-create-canvas-${tab}`)?.click();
 
 /** The reference image and the element around it, when an image is there and to be seen. */
 export function reference(tab) {
-    const holder = find(`#MD-bbox-ref-${tab} .image-container`) ?? find(`#MD-bbox-ref-${tab}`);
     const image = find(`#MD-bbox-ref-${tab} img`);
     if (!image?.naturalWidth || !image.offsetParent) return null;
-    return { holder, image };
+    return { holder: image.parentElement, image };
 }
 
 /** The size of the picture that will be drawn from the page's sliders, in pixels. */
@@ -131,8 +130,11 @@ export function chosenColours() {
 
 /** The picture that img2img starts from: that of the mode whose tab is in front. */
 function inputImage() {
-    const filled = INPUTS.map((id) => find(`#${id}`)).filter((holder) => holder?.querySelector('img'));
-    return (filled.find((holder) => holder.offsetParent) ?? filled[0])?.querySelector('img');
+    const filled = INPUTS.map((id) => find(`#${id}`)).flatMap((holder) => {
+        const image = holder?.querySelector('img');
+        return image?.naturalWidth ? [{ holder, image }] : []; // Forge has an image without a picture, too
+    });
+    return (filled.find(({ holder }) => holder.offsetParent) ?? filled[0])?.image;
 }
 
 /** The same as a data URL, or null. */
