@@ -9,5 +9,5 @@ def load_models_gpu(models, memory_required=0):
         current_loaded_models.append((model, memory_required))
 
 
-def get_free_memory():
+def get_free_memory(dev=None):
     return free

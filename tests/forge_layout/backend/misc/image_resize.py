@@ -1,5 +1,5 @@
 import torch.nn.functional as F
 
 
-def adaptive_resize(x, width, height, mode, crop):
-    return F.interpolate(x, (height, width), mode=mode)
+def adaptive_resize(samples, width, height, upscale_method, crop):
+    return F.interpolate(samples, (height, width), mode=upscale_method)
