@@ -33,8 +33,10 @@ def point_unet(**config):
     return models.unet(models.PointUNet, **config)
 
 
-def point_flux(**config):
-    return models.flux_net(models.PointFlux, **config)
+def point_flux(pipe=diffusers.FluxPipeline, **config):
+    """With a schedule that does not depend on the size, which tiles would change."""
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
+    return models.flux(pipe, models.flux_net(models.PointFlux, **config), scheduler=scheduler)
 
 
 INPAINT = {"image": picture(), "mask_image": mask(), "strength": 0.9, **SIZE}
@@ -70,21 +72,21 @@ POINTWISE = {
         {**PROMPT, **INPAINT},
     ),
     "SD3": (lambda: models.sd3(net=models.sd3_net(models.PointSD3)), {**models.sd3_words(), **SIZE}),
-    "Flux": (lambda: models.flux(net=point_flux()), {**models.flux_words(), **SIZE}),
+    "Flux": (lambda: point_flux(), {**models.flux_words(), **SIZE}),
     "Flux img2img": (
-        lambda: models.flux(diffusers.FluxImg2ImgPipeline, point_flux()),
+        lambda: point_flux(diffusers.FluxImg2ImgPipeline),
         {**models.flux_words(), **TURNED, **SIZE},
     ),
     "Flux inpaint": (
-        lambda: models.flux(diffusers.FluxInpaintPipeline, point_flux()),
+        lambda: point_flux(diffusers.FluxInpaintPipeline),
         {**models.flux_words(), **INPAINT},
     ),
     "Flux Kontext": (
-        lambda: models.flux(diffusers.FluxKontextPipeline, point_flux()),
+        lambda: point_flux(diffusers.FluxKontextPipeline),
         {**models.flux_words(), "image": picture(), "max_area": 320 * 192, "_auto_resize": False, **SIZE},
     ),
     "Flux Fill": (
-        lambda: models.flux(diffusers.FluxFillPipeline, point_flux(in_channels=288, out_channels=16)),
+        lambda: point_flux(diffusers.FluxFillPipeline, in_channels=288, out_channels=16),
         {**models.flux_words(), **INPAINT},
     ),
 }

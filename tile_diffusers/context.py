@@ -11,6 +11,8 @@ from diffusers.utils.torch_utils import unwrap_module
 from torch import nn
 
 from tile_diffusers.attach import attached, is_attached
+from tile_diffusers.calls import around_calls
+from tile_diffusers.control import control_of
 from tile_diffusers.drawing import Drawing
 from tile_diffusers.hook import NAME, Tiles
 from tile_diffusers.settings import Region, Settings, SizeCondition
@@ -59,31 +61,35 @@ def tiled_diffusion(
     settings = Settings(
         width, height, overlap, method, batch_size, shift, tuple(regions), draw_background, size_condition
     )
-    net = denoiser_of(pipe)
+    name = denoiser_of(pipe)
+    net = getattr(pipe, name)
+    control = control_of(pipe)
     unit, patch = _sizes(pipe, net)
     settings.check(unit * patch)
     ranks = Ranks(group)
-    drawing = Drawing(settings, unit, patch, ranks)
+    tiles = Tiles(pipe, name, Drawing(settings, unit, patch, ranks))
     with ranks.together(), ExitStack() as stack:
-        stack.enter_context(attached(net, Tiles(drawing), NAME))
+        if control is not None:
+            stack.enter_context(attached(control, tiles.control, NAME))
+        stack.enter_context(attached(net, tiles, NAME))
+        stack.enter_context(around_calls(pipe, tiles.around))
         yield
         ranks.meet("the end of tiled_diffusion")
 
 
-def denoiser_of(pipe: Any) -> nn.Module:
-    """The network that a pipeline asks at every step.
+def denoiser_of(pipe: Any) -> str:
+    """The attribute of a pipeline that holds the network it asks at every step.
 
     Raises:
         SettingsError: it has none that is known, draws videos, or is tiled already.
     """
     kind = type(pipe).__name__
-    net = next(
-        (net for name in ("unet", "transformer") if (net := getattr(pipe, name, None)) is not None), None
-    )
-    if net is None:
+    name = next((name for name in ("unet", "transformer") if getattr(pipe, name, None) is not None), None)
+    if name is None:
         raise SettingsError(
             f"tiled_diffusion: a {kind} has neither 'unet' nor 'transformer', so nothing is tiled."
         )
+    net = getattr(pipe, name)
     if "num_frames" in inspect.signature(type(pipe).__call__).parameters:
         raise SettingsError(
             f"tiled_diffusion: a {kind} draws videos; allowed are pipelines that draw pictures."
@@ -99,7 +105,7 @@ def denoiser_of(pipe: Any) -> nn.Module:
         raise SettingsError(
             "tiled_diffusion: this pipeline's denoiser is tiled already; one `with` at a time."
         )
-    return net
+    return name
 
 
 def _sizes(pipe: Any, net: nn.Module) -> tuple[int, int]:

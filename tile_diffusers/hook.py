@@ -2,78 +2,97 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from diffusers.hooks import ModelHook
 from diffusers.utils.torch_utils import unwrap_module
-from torch import Tensor, nn
+from torch import nn
 
+from tile_diffusers import schedule
+from tile_diffusers.adapters import Adapters
+from tile_diffusers.caches import Caches
+from tile_diffusers.calls import bound
+from tile_diffusers.control import Control, Deferred
 from tile_diffusers.drawing import Drawing
 from tile_diffusers.eager import eager
 from tile_diffusers.latents import Latents, latents_of
-from tile_methods.fuse import Model, fuse
-from tile_methods.patch import Batch
+from tile_diffusers.limits import checked
+from tile_diffusers.step import Call
+from tile_diffusers.telling import Telling
+from tile_diffusers.words import Words
+from tile_methods.fuse import fuse
+from tile_methods.patch import Plan
+from tile_utils.settings import SettingsError
 
 NAME = "tiled_diffusion"
-
-
-def bound(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """A call's arguments by name, whichever way they were given."""
-    signature = inspect.signature(type(unwrap_module(module)).forward)
-    call = dict(signature.bind(module, *args, **kwargs).arguments)
-    del call[next(iter(signature.parameters))]  # self
-    for parameter in signature.parameters.values():
-        if parameter.kind is parameter.VAR_KEYWORD:
-            call.update(call.pop(parameter.name, {}))
-    return call
 
 
 class Tiles(ModelHook):
     """Draws by tiles what is larger than one."""
 
-    def __init__(self, drawing: Drawing) -> None:
+    def __init__(self, pipe: Any, name: str, drawing: Drawing) -> None:
+        """Args:
+        name: the pipeline's attribute that holds the denoiser.
+        """
         super().__init__()
-        self._drawing = drawing
+        self._pipe, self._name, self._drawing = pipe, name, drawing
+        regions = dict(enumerate(drawing.settings.regions, 1))
+        self._adapters = Adapters(pipe, {name for region in regions.values() for name in region.adapters})
+        self._words = Words(pipe, regions, self._adapters)
+        self.control = Deferred(self._cuts)
+        self._net = getattr(pipe, name)
+        self._caches: Caches | None = None
+
+    @contextmanager
+    def around(self, call: dict[str, Any]) -> Iterator[None]:
+        """Around a call of the pipeline.
+
+        Raises:
+            SettingsError: its denoiser is another one by now.
+        """
+        if getattr(self._pipe, self._name) is not self._net:
+            raise SettingsError(
+                f"tiled_diffusion: the pipeline's '{self._name}' was exchanged inside the `with`; exchange it before."
+            )
+        self._drawing.begin(call)
+        self._caches = None
+        with ExitStack() as stack:
+            stack.enter_context(schedule.of_tiles(self._pipe, self._drawing.tokens))
+            stack.enter_context(self._words.listening())
+            yield
+
+    def _cuts(self, call: dict[str, Any]) -> bool:
+        return self._drawing.plan(latents_of(call), call) is not None
 
     @eager
     def new_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         """The denoiser's forward."""
         call = bound(module, args, kwargs)
+        control = self.control.taken(call)
         latents = latents_of(call)
         plan = self._drawing.plan(latents, call)
         if plan is None:
             return self.fn_ref.original_forward(*args, **kwargs)
-        kinds: list[Any] = []  # of the network's outputs
-        canvas = fuse(
-            plan,
-            self._model(latents, kinds),
-            latents.x,
-            latents.x.new_zeros(len(latents.x)),  # the timestep is among what the call is told
-            latents.cond,
-            channels=_channels(module),
-            ranks=self._drawing.ranks,
-        )
-        return _as(kinds[-1], latents.output(canvas))
+        if self._caches is None:
+            self._caches = Caches(unwrap_module(module), self._drawing.settings.shift)
+        return self._drawn(module, plan, latents, control)
 
-    def _model(self, latents: Latents, kinds: list[Any]) -> Model:
-        @eager
-        def model(batch: Batch, x: Tensor, sigma: Tensor, told: Any) -> Tensor:
-            window = batch.windows[0]
-            call = self._drawing.told(batch, told, len(latents.x), latents.surface)
-            out = self.fn_ref.original_forward(**latents.arguments(x, window), **call)
-            kinds[:] = [type(out)]
-            return latents.prediction(out[0], window)
-
-        return model
-
-
-def _channels(module: nn.Module) -> int | None:
-    config = getattr(unwrap_module(module), "config", {})
-    return config.get("out_channels")
-
-
-def _as(kind: Any, sample: Tensor) -> Any:
-    """A network's output as it gives it: a tuple, or a class of its own."""
-    return (sample,) if issubclass(kind, tuple) else kind(sample=sample)
+    def _drawn(self, module: nn.Module, plan: Plan, latents: Latents, control: Control | None) -> Any:
+        """The denoiser's output for the canvas."""
+        assert self._caches is not None
+        latents.cond = checked(latents.cond, latents.surface)
+        with self._adapters.kept() as switch:
+            tell = Telling(self._words, latents.surface, self._drawing.told_unit(latents))
+            call = Call(self.fn_ref.original_forward, latents, control, tell, self._caches, switch)
+            canvas = fuse(
+                plan,
+                call.model,
+                latents.x,
+                latents.x.new_zeros(len(latents.x)),  # the timestep is among what the call is told
+                latents.cond,
+                channels=getattr(unwrap_module(module), "config", {}).get("out_channels"),
+                ranks=self._drawing.ranks,
+            )
+        return call.output(canvas)

@@ -52,6 +52,7 @@ class _Wrapper:
     def __init__(self, owner: Any, name: str, make: Decorator) -> None:
         self.before = vars(owner).get(name, _ABSENT)
         self._below: Callable[..., Any] = getattr(owner, name)
+        self.__wrapped__ = self._below  # its signature is what callers look at
         self._method = make(self._below)
         self.has_left = False
 
