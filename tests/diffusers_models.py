@@ -23,7 +23,14 @@ from diffusers import (
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 from torch import nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    T5Config,
+    T5EncoderModel,
+)
 
 
 def noise(*shape, seed=0):
@@ -239,6 +246,12 @@ def sd3_words(seed=0):
     return {name: noise(*shape, seed=seed + i) for i, (name, shape) in enumerate(zip(names, shapes))}
 
 
+def t5():
+    """Flux's second text encoder; it reads the other's tokens."""
+    config = T5Config(vocab_size=600, d_model=32, d_kv=8, d_ff=37, num_layers=1, num_heads=4)
+    return {"text_encoder_2": made(T5EncoderModel, 8, config=config), "tokenizer_2": tokenizer()}
+
+
 def flux_words(seed=0):
     return {
         "prompt_embeds": noise(1, 12, 32, seed=seed),
@@ -263,7 +276,7 @@ def pointwise(x, timestep, words, channels, axis):
     return (
         0.7 * torch.tanh(y + broadcast(timestep) / 1000)
         + 0.2 * torch.sin(3 * y)
-        + broadcast(words.mean((1, 2)))
+        + broadcast(words[..., 0].mean(1))
     )
 
 
@@ -347,6 +360,6 @@ class PointControl(ControlNetModel):
     ):
         hint = controlnet_cond[..., ::8, ::8].mean(1, keepdim=True)
         self.calls = [*getattr(self, "calls", []), (tuple(sample.shape), float(conditioning_scale))]
-        words = encoder_hidden_states.mean((1, 2)).reshape(-1, 1, 1, 1)
+        words = encoder_hidden_states[..., 0].mean(1).reshape(-1, 1, 1, 1)
         down = torch.tanh(sample + hint + words) * conditioning_scale
         return [down], sample * hint * conditioning_scale

@@ -16,7 +16,7 @@ from tile_diffusers.calls import bound
 from tile_diffusers.eager import eager
 from tile_diffusers.telling import Telling
 from tile_methods.patch import Batch
-from tile_utils.conditions import condition_of, scale_on
+from tile_utils.conditions import condition_of
 from tile_utils.settings import SettingsError
 from tile_utils.surface import Surface
 
@@ -106,12 +106,7 @@ class Control:
         self._rows = len(asked["sample"])
 
     def of(self, surface: Surface, telling: Telling) -> Callable[[Batch], dict[str, Any]]:
-        """The denoiser's arguments for a batch.
-
-        Raises:
-            SettingsError: a hint is not of the canvas' shape.
-        """
-        self._check(surface)
+        """The denoiser's arguments for a batch."""
         scale = self._asked["conditioning_scale"]
         if not any(scale) if isinstance(scale, (list, tuple)) else not scale:
             return lambda batch: {}
@@ -123,15 +118,6 @@ class Control:
             return dict(zip(RESIDUALS, ([self._spread(one) for one in down], self._spread(mid))))
 
         return eager(residuals)
-
-    def _check(self, surface: Surface) -> None:
-        hints = self._asked["controlnet_cond"]
-        for hint in hints if isinstance(hints, (list, tuple)) else [hints]:
-            if not scale_on(surface, hint):
-                size = "x".join(map(str, hint.shape[:-3:-1]))
-                raise SettingsError(
-                    f"tiled_diffusion: a control picture is {size} pixels; allowed is the picture's own size."
-                )
 
     def _spread(self, residual: Tensor) -> Tensor:
         """From the control network's rows to the denoiser's."""

@@ -70,15 +70,16 @@ class Words:
     def _encoding(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def encode_prompt(*args: Any, **kwargs: Any) -> Any:
             result = original(*args, **kwargs)
-            call = dict(inspect.signature(original).bind(*args, **kwargs).arguments)
-            negative = "negative_prompt" not in inspect.signature(original).parameters and bool(self._main)
+            signature = inspect.signature(original)
+            call = dict(signature.bind(*args, **kwargs).arguments)
+            both = "negative_prompt" in signature.parameters
             own = {}
             with self._adapters.kept() as switch:
                 for number, region in self._regions.items():
                     switch.use(key_of(region.adapters))
-                    told = (
-                        (region.negative_prompt,) * 2 if negative else (region.prompt, region.negative_prompt)
-                    )
+                    told = [region.prompt, region.negative_prompt]
+                    if not both:  # the pipeline asks twice, for the negative prompt last
+                        told = [told[bool(self._main)], ""]
                     own[number] = _tensors(original(**_joined(call, *told)))
             self._main.append(_tensors(result))
             self._own.append(own)
