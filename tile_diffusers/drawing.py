@@ -86,11 +86,11 @@ class Drawing:
     def _layout(self, latents: Latents) -> Layout:
         settings, surface, pixels = self.settings, latents.surface, self.pixels(latents)
         multiple = 1 if isinstance(latents, Packed) else self._patch
-        sizes = (settings.tile_width, settings.tile_height, settings.overlap)
+        tile = settings.tile_width // pixels, settings.tile_height // pixels
         regions = dict(enumerate(settings.regions, 1))
         return Layout(
             surface,
-            make_grid(surface.width, surface.height, *(size // pixels for size in sizes)),
+            make_grid(surface.width, surface.height, *tile, settings.overlap // pixels),
             settings.method,
             settings.batch_size,
             latents.x.device,
