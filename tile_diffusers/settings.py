@@ -36,6 +36,11 @@ class Region:
     feather: float = 0.2
     adapters: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def has_words(self) -> bool:
+        """Is it told anything else than the rest of the picture?"""
+        return bool(self.prompt.strip() or self.negative_prompt.strip() or self.adapters)
+
 
 @dataclass(frozen=True)
 class Settings:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tile_diffusers.adapters import Adapters, key_of
 from tile_diffusers.settings import Region
-from tile_methods.patch import MAIN_WORDS, Patch
+from tile_methods.patch import Patch
 from tile_utils import patching
 from tile_utils.settings import SettingsError
 
@@ -43,7 +43,8 @@ class Words:
     """
 
     def __init__(self, pipe: Any, regions: Mapping[int, Region], adapters: Adapters) -> None:
-        self._pipe, self._regions, self._adapters = pipe, regions, adapters
+        self._pipe, self._adapters = pipe, adapters
+        self._regions = {number: region for number, region in regions.items() if region.has_words}
         self._main: list[Encoding] = []  # of each call of encode_prompt
         self._own: list[dict[int, Encoding]] = []
         self._found: dict[
@@ -155,16 +156,16 @@ class Words:
     ) -> dict[str, Any]:
         """What a batch is told, each patch its own words, from what the main prompt tells all of them."""
         numbers = [patch.words for patch in patches]
-        if all(number == MAIN_WORDS for number in numbers):
-            return told
         order = {number: i for i, number in enumerate(self._regions)}
+        if not order.keys() & set(numbers):
+            return told
         for path, own in found.items():
             holder: dict[str, Any] = told
             for key in path[:-1]:
                 holder = holder[key]
             parts = holder[path[-1]].unflatten(0, (-1, len(patches))).clone()
             for at, number in enumerate(numbers):
-                if number != MAIN_WORDS:
+                if number in order:
                     parts[:, at] = own[order[number]]
             holder[path[-1]] = parts.flatten(0, 1)
         return told
