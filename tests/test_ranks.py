@@ -103,13 +103,13 @@ def test_two_ranks_take_little_more_than_half_the_memory(two):
 
 def test_a_rank_that_raises_ends_the_others(two):
     (_, _, first), (done, seconds, second) = two(work.steps_until, work.raising)
-    assert first == "_Elsewhere: Rank 1 failed: OSError: no such tile"
+    assert first == "RankError: Rank 1 failed: OSError: no such tile"
     assert (done, second) == (1, "OSError: no such tile")
     assert seconds < 5
     for _, _, said in two(work.vae_until, work.interrupting):
         assert said.startswith("Interrupted")
     (_, _, first), (_, _, second) = two(work.vae_until, work.raising)
-    assert first == "_Elsewhere: Rank 1 failed: OSError: no such tile"
+    assert first == "RankError: Rank 1 failed: OSError: no such tile"
     assert two(work.steps_until, work.nothing) == [(3, 0.0, "")] * 2  # and all goes on
 
 
@@ -126,7 +126,7 @@ def test_another_seed_is_said(two):
     assert said[1].startswith(
         "ValueError: Rank 1 was given another picture than rank 0 for denoising; give the"
     )
-    assert said[0] == f"_Elsewhere: Rank 1 failed: {said[1]}"
+    assert said[0] == f"RankError: Rank 1 failed: {said[1]}"
 
 
 @pytest.mark.parametrize("case", pipelines.CASES)
@@ -140,7 +140,7 @@ def test_a_pipeline_over_ranks_draws_the_picture_of_one(two, case):
 
 def test_a_rank_whose_callback_raises_ends_the_others(two):
     failed = "OSError: no such file"
-    assert two(pipelines.drawn_until, pipelines.raising) == [f"_Elsewhere: Rank 1 failed: {failed}", failed]
+    assert two(pipelines.drawn_until, pipelines.raising) == [f"RankError: Rank 1 failed: {failed}", failed]
 
 
 def test_a_rank_that_is_interrupted_alone_is_missed(two):

@@ -27,13 +27,12 @@ Kind = tuple[Callable[[BaseException], bool], Callable[[str], BaseException]]
 
 
 class RankError(RuntimeError):
-    """Another rank failed, is gone or does something else; the message says which."""
+    """Another rank failed, is gone or does something else; the message says which.
 
+    `kind` is the number of its kind of failure (see `Ranks.together`), 0 is any other.
+    """
 
-class _Elsewhere(RankError):
-    """Another rank failed; `kind` is the number of its kind of failure, 0 is any other."""
-
-    def __init__(self, kind: int, message: str) -> None:
+    def __init__(self, message: str, kind: int = 0) -> None:
         super().__init__(message)
         self.kind = kind
 
@@ -149,14 +148,14 @@ class Ranks:
         `kinds`, or a `RankError`."""
         try:
             yield
-        except _Elsewhere as error:
+        except RankError as error:
             if not 0 < error.kind <= len(kinds):
                 raise
             told = kinds[error.kind - 1][1](str(error))
             told._told_to_ranks = True  # type: ignore[attr-defined]
             raise told from None
         except BaseException as error:
-            if self.size > 1 and not isinstance(error, RankError) and not hasattr(error, "_told_to_ranks"):
+            if self.size > 1 and not hasattr(error, "_told_to_ranks"):
                 error._told_to_ranks = True  # type: ignore[attr-defined]
                 kind = next((number for number, (fits, _) in enumerate(kinds, 1) if fits(error)), 0)
                 with contextlib.suppress(RankError):
@@ -174,7 +173,7 @@ class Ranks:
         codes, texts = self._say(0, place)
         failed = next((rank for rank, code in enumerate(codes) if code), None)
         if failed is not None:
-            raise _Elsewhere(codes[failed] - 1, f"Rank {failed} failed: {texts[failed]}")
+            raise RankError(f"Rank {failed} failed: {texts[failed]}", codes[failed] - 1)
         if texts:
             places = "; ".join(f"rank {rank} is at {text}" for rank, text in enumerate(texts))
             raise RankError(f"Ranks must make the same calls with the same sizes, and do not: {places}.")
