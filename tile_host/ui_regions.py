@@ -63,7 +63,8 @@ class RegionControls:
     def _canvas(self) -> None:
         label = "Create txt2img canvas" if self._tab == "t2i" else "From img2img"
         create = gr.Button(label, elem_id=f"MD-create-canvas-{self._tab}", size="sm")
-        gr.HTML(HINT, elem_id=f"MD-bbox-ref-{self._tab}", elem_classes=["md-reference"])
+        with gr.Column(elem_id=f"MD-bbox-ref-{self._tab}", elem_classes=["md-reference"]):
+            gr.HTML(HINT)
         create.click(fn=None, inputs=[], outputs=[], _js=f"() => tiledDiffusion.createCanvas('{self._tab}')")
 
     def _file_controls(self) -> tuple[Any, Any, Any]:
