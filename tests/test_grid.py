@@ -85,12 +85,26 @@ def test_shifted_tiles_count_everywhere_and_as_many_as_ever(half, tile, overlap,
     counted = torch.zeros(length)
     spans = axis.shifted(phase, multiple)
     for span in spans:
+        wanted = span.start - span.moved
         assert 0 <= span.start <= length - axis.tile
-        assert 0 <= span.first <= span.last <= axis.tile
-        counted[span.start + span.first : span.start + span.last] += 1
+        assert span.moved == 0 or span.start in (0, length - axis.tile)
+        counted[max(0, wanted) : wanted + axis.tile] += 1
         assert span.start % multiple == 0
     assert (counted > 0).all()
-    assert len(spans) == (1 if axis.count == 1 else axis.count + 1)
+    assert len(spans) == axis.shifted_count
+    assert axis.count <= axis.shifted_count <= axis.count + 1
+
+
+@given(st.integers(17, 300), st.integers(16, 64), st.integers(0, 60))
+def test_shifted_borders_walk_a_quarter_of_a_tile_and_no_more_than_a_step(length, tile, overlap):
+    axis = make_axis(length, tile, overlap)
+    if axis.shifted_count == 1:
+        return
+    early, late = ([span.start - span.moved for span in axis.shifted(phase)] for phase in (0, 1 - 1e-9))
+    walked = {b - a for a, b in zip(early, late)}
+    stride = axis.tile - axis.overlap
+    assert max(walked) <= stride
+    assert min(walked) >= min(axis.tile / 4, stride / 2) - 1
 
 
 def test_a_grid_that_is_shifted_by_nothing_reaches_the_end():
@@ -99,10 +113,12 @@ def test_a_grid_that_is_shifted_by_nothing_reaches_the_end():
 
 
 def test_literal_shifted_tiles():
-    """A canvas of 100, tiles of 40: still at 0, 30 and 60; half a step later, with one more before them."""
+    """A canvas of 100, tiles of 40, overlap 10: still at 0, 30 and 60; the same number moves over none, so one more."""
     spans = make_axis(100, 40, 10).shifted(0.5)
-    assert [span.start for span in spans] == [0, 15, 45, 60]
-    assert [(span.first, span.last) for span in spans] == [(0, 25), (0, 40), (0, 40), (15, 40)]
+    assert [(span.start, span.moved) for span in spans] == [(0, 15), (15, 0), (45, 0), (60, -15)]
+    """96 of 32: with an overlap of 4 there is room for 20 pixels, so no tile more."""
+    spans = make_axis(96, 32, 4).shifted(0.25)
+    assert [(span.start, span.moved) for span in spans] == [(0, 15), (13, 0), (41, 0), (64, -5)]
 
 
 def test_the_grids_of_steps_lie_far_apart():

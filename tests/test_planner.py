@@ -303,3 +303,15 @@ def test_a_background_region_whose_shape_is_hidden_is_not_drawn():
     seen = []
     drawn([replace(at(0, 0, 8, 8), mask=mask), at(0, 0, 4, 8, 2, foreground=True)], seen=seen)
     assert sorted({word for words in seen for word in words}) == [0, 2]
+
+
+def test_a_tile_that_is_moved_inside_counts_as_where_it_was_wanted():
+    """So that two tiles weigh alike in the middle of what they share, at the canvas' edge too."""
+    grid = make_grid(100, 16, 40, 16, 10)
+    layout = Layout(Surface(16, 100), grid, "Mixture of Diffusers", 8, torch.device("cpu"), shift=True)
+    (batch,) = Planner(layout).plan(0).batches
+    whole = gaussian_weights(40, 16)
+    first, second, third, last = (patch.weights for patch in batch.patches)
+    assert torch.equal(second, whole) and torch.equal(third, whole)
+    assert torch.equal(first[:, :25], whole[:, 15:]) and not first[:, 25:].any()
+    assert torch.equal(last[:, 15:], whole[:, :25]) and not last[:, :15].any()

@@ -38,7 +38,7 @@ def test_shifted_tiles_on_a_circle_all_count_whole(half, tile, overlap, phase, m
     spans, counted = axis.shifted(phase, multiple), torch.zeros(1, length)
     assert len(spans) == axis.count == axis.shifted_count
     for span in spans:
-        assert (span.first, span.last, span.start % multiple) == (0, axis.tile, 0)
+        assert (span.moved, span.start % multiple) == (0, 0)
         add(counted, 1, Window(0, span.start, 1, axis.tile), Surface(1, length, AROUND))
     assert (counted > 0).all()
 

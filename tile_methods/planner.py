@@ -161,10 +161,10 @@ class Planner:
         )
         for number, (y, x) in enumerate(product(down, across)):
             window, weights = Window(y.start, x.start, grid.down.tile, grid.across.tile), self._weights
-            if (y.last - y.first, x.last - x.first) != (window.h, window.w):
+            if y.moved or x.moved:
                 weights = torch.zeros_like(weights)
-                counted = (slice(y.first, y.last), slice(x.first, x.last))
-                weights[counted] = self._weights[counted]
+                counted = _kept(y.moved, window.h), _kept(x.moved, window.w)
+                weights[counted] = self._weights[_kept(-y.moved, window.h), _kept(-x.moved, window.w)]
             yield from self._tile(number, window, weights)
 
     def _tile(self, number: int, window: Window, weights: Tensor) -> Iterator[Patch]:
@@ -190,3 +190,8 @@ class Planner:
             for group in sizes.values():
                 for batch in split_evenly(group, self.layout.batch_size):
                     yield Batch(tuple(batch), networks)
+
+
+def _kept(moved: int, side: int) -> slice:
+    """Pixels of a tile, `side` long, that it still covers when it lies `moved` pixels further back."""
+    return slice(max(0, -moved), side - max(0, moved))

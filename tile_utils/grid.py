@@ -15,17 +15,19 @@ MIN_STRIDE = 4
 """Smallest step from one tile to the next, in latent pixels; bounds the number of tiles."""
 ROUNDING = 1e-6
 """Of positions on the canvas, in latent pixels."""
+REACH = 0.25
+"""How far, in tiles, borders must be able to move, or half a step from tile to tile."""
 GOLDEN, SILVER = (5**0.5 - 1) / 2, 2**0.5 - 1
 """Multiples of these, modulo 1, are spread most evenly, however many there are: no fraction comes near them."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """A tile along one axis: its first pixel, and which of its own pixels count, `first` … `last` without the end."""
+    """A tile along one axis: its first pixel, and how many pixels further on than wanted that is, since it has to lie
+    on the canvas. It counts only where it was wanted."""
 
     start: int
-    first: int
-    last: int
+    moved: int
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,11 @@ class Axis:
 
     @property
     def shifted_count(self) -> int:
-        """How many tiles there are when they shift: one more, if there are several, where the axis has ends."""
-        return self.count + (self.count > 1 and not self.wraps)
+        """How many tiles cover it while they shift: where it has ends, as few as let their borders walk `REACH`."""
+        room, stride = self.length - self.tile, self.tile - self.overlap
+        if self.wraps or not room:
+            return self.count
+        return ceil((room + min(self.tile * REACH, stride / 2)) / stride) + 1
 
     def start(self, index: int) -> int:
         """First pixel of tile `index`."""
@@ -63,27 +68,32 @@ class Axis:
         return index * pixels // max(1, steps)
 
     def shifted(self, phase: float, multiple: int = 1) -> list[Span]:
-        """The same tiles begun `phase` (0 … 1) of a step from one to the next later, and one more before them.
+        """`shifted_count` tiles, `phase` (0 … 1) of their way on: one step from tile to tile, or as far as they still
+        cover the canvas.
 
         Those that would leave the canvas are moved inside, but count only where they would have lain: so that their
-        borders move like all others. On a circle nothing can leave it, and there is no tile more. What is covered by
-        one tile stays as it is.
+        borders move like all others. On a circle nothing can leave it. What is covered by one tile stays as it is.
 
         Args:
             multiple: of which positions are, in latent pixels.
         """
         room = self.length - self.tile
         if not room:
-            return [Span(0, 0, self.tile)]
-        # in floats the last tile may begin a rounding error before the end of its canvas
-        stride, exactly, spans = Fraction(*self.steps), Fraction(phase), []
-        for i in range(self.count - self.shifted_count, self.count):
-            wanted = floor((i + exactly) * stride / multiple) * multiple
-            if self.wraps:
-                spans.append(Span(wanted, 0, self.tile))
-                continue
-            start = min(max(wanted, 0), room)
-            spans.append(Span(start, max(wanted - start, 0), min(self.tile + wanted - start, self.tile)))
+            return [Span(0, 0)]
+        if self.wraps:
+            stride = Fraction(*self.steps)
+            first = Fraction(phase) * stride
+        else:
+            stride = Fraction(self.tile - self.overlap)
+            way = (self.shifted_count - 1) * stride - room
+            if way > stride:
+                way = stride = Fraction(room, self.shifted_count - 2)
+            first = (Fraction(phase) - 1) * way
+        spans = []
+        for i in range(self.shifted_count):
+            wanted = floor((first + i * stride) / multiple) * multiple
+            start = wanted if self.wraps else min(max(wanted, 0), room)
+            spans.append(Span(start, start - wanted))
         return spans
 
 
