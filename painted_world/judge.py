@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,11 +40,16 @@ class JudgeNet(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:  # [B, 3, SIDE, SIDE], 0 ... 1
         """Logits of ground [B, 6], hour [B, 3], things [B, 6] and the things' colours [B, 3, 5]."""
-        found = self.features(x - 0.5)
-        place, things = self.place(found.mean(dim=(2, 3))), self.things(found.amax(dim=(2, 3)))
+        mean, largest = self.pooled(x)
+        place, things = self.place(mean), self.things(largest)
         ground, hour = place.split(PARTS[:2], 1)
         kinds, colours = things.split(PARTS[2:], 1)
         return ground, hour, kinds, colours.unflatten(1, (len(COLOURED), len(COLOURS)))
+
+    def pooled(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(mean, maximum) of the features over the picture, [B, 96] each."""
+        found = self.features(x - 0.5)
+        return found.mean(dim=(2, 3)), found.amax(dim=(2, 3))
 
 
 def target(scene: Scene) -> list[int]:
@@ -131,6 +136,12 @@ class Sight:
     colours: dict[str, str]
 
 
+def _batches(pictures: Pictures) -> Iterator[Tensor]:
+    """As the network sees them: [≤ 63, 3, SIDE, SIDE], 0 ... 1"""
+    for part in np.array_split(pictures, max(1, len(pictures) // 32)):
+        yield F.avg_pool2d(torch.from_numpy(part).permute(0, 3, 1, 2).float() / 255, 2)
+
+
 class Judge:
     """What the trained network sees in pictures of 256x256."""
 
@@ -142,14 +153,19 @@ class Judge:
     def look(self, pictures: Pictures) -> list[Sight]:
         """What each picture shows."""
         seen = []
-        for part in np.array_split(pictures, max(1, len(pictures) // 32)):
-            x = F.avg_pool2d(torch.from_numpy(part).permute(0, 3, 1, 2).float() / 255, 2)
+        for x in _batches(pictures):
             for ground, hour, kinds, colours in zip(*self._network(x), strict=True):
                 things = frozenset(kind for kind, logit in zip(THINGS, kinds) if logit > 0)
                 likeliest = [list(COLOURS)[int(of_kind.argmax())] for of_kind in colours]
                 shades = {kind: colour for kind, colour in zip(COLOURED, likeliest) if kind in things}
                 seen.append(Sight(GROUNDS[int(ground.argmax())], TIMES[int(hour.argmax())], things, shades))
         return seen
+
+    @torch.no_grad()
+    def features(self, pictures: Pictures) -> NDArray[np.float64]:
+        """What all its answers are drawn from: means and maxima of 96 feature maps. [N, 192]"""
+        pooled = [torch.cat(self._network.pooled(x), dim=1) for x in _batches(pictures)]
+        return torch.cat(pooled).double().numpy()
 
     def recognised(self, pictures: Pictures, scenes: Sequence[Scene]) -> dict[str, list[bool]]:
         """For "ground", "time", "thing" and "colour" (one entry for each asked for) and "all": what is as asked."""
