@@ -4,16 +4,17 @@
     [--seconds 420]                             (from the repository's root; again and again, until nothing is missing)
 .venv/bin/python benchmarks/quality.py report [--sheet docs/images/shifted.jpg]
 
-`draw` keeps its pictures under `--work` and goes on where it stopped; `--way NAME JSON` adds settings of Tiled Diffusion
-of one's own, `--size 512x256` another canvas. `report` prints a line for each sampler and way:
+`draw` keeps its pictures under `--work` and goes on where it stopped; `--way NAME JSON` adds settings of Tiled
+Diffusion of one's own, `--size 512x256` another canvas. `report` prints a line for each sampler and way:
 
 - **KID**: kernel distance between random crops of the model's native size and native pictures of the same prompts
   (Binkowski et al., arXiv 1801.01401; crops as in Lee et al., SyncDiffusion, arXiv 2306.05178), by the features of the
-  judge of `painted_world` in place of Inception's; times 1000.
+  judge of `painted_world` in place of Inception's, scaled to mean 0 and variance 1 over the native ones; times 1000.
 - **seen**: part of the crops in which the judge sees the ground and the hour of the prompt.
 - **diversity**: mean distance between all pairs of disjoint native crops of one picture, same features.
 - **tone**: difference of the means of bands of 32 pixels on both sides of a tile's border, over that at other places.
-- **edge**: step between the pixels on both sides of a tile's border, over that at other borders of latent pixels.
+- **edge**: step between the pixels on both sides of a tile's border, over that at other borders of latent pixels; both
+  are ratios of geometric means, which a moon or a house does not sway.
 - **worst tone**, **worst edge**: the largest at any line that is a multiple of 8 pixels, over the median of all.
 
 A shifted grid's borders are those of its last step, which no later one heals. Behind each figure is its standard error
@@ -102,7 +103,7 @@ class Job:
     def found(self, sampler: str, way: str) -> list[tuple[int, Picture]]:
         """(number, picture) of all that are drawn."""
         paths = ((number, self.path(sampler, way, number)) for number in range(self.pictures))
-        return [(number, np.asarray(Image.open(path))) for number, path in paths if path.exists()]
+        return [(number, np.array(Image.open(path))) for number, path in paths if path.exists()]
 
     def axes(self, way: str) -> tuple[Axis, Axis]:
         """The grid of a way, down and across."""
@@ -167,16 +168,28 @@ def jackknife(groups: Sequence[NDArray[Any]], wanted: NDArray[Any]) -> tuple[flo
     return whole, float(np.sqrt((len(left) - 1) * np.var(left)))
 
 
-def diversity(picture: Picture, judge: Judge) -> float:
-    """Mean distance of the features of all disjoint native crops."""
+class Eye:
+    """The judge's features, scaled by those of native pictures."""
+
+    def __init__(self, judge: Judge, natives: Picture) -> None:
+        found = judge.features(natives)
+        self._judge, self._mean, self._deviation = judge, found.mean(axis=0), found.std(axis=0) + 1e-6
+        self.natives = (found - self._mean) / self._deviation
+
+    def features(self, pictures: Picture) -> NDArray[Any]:
+        return (self._judge.features(pictures) - self._mean) / self._deviation
+
+
+def diversity(picture: Picture, eye: Eye) -> float:
+    """Mean distance of the features of all disjoint native crops; 1 is that of two numbers of variance 0.5."""
     height, width = picture.shape[:2]
     corners = [(y, x) for y in range(0, height - 255, NATIVE) for x in range(0, width - 255, NATIVE)]
-    features = judge.features(np.stack([picture[y : y + NATIVE, x : x + NATIVE] for y, x in corners]))
-    return float(np.mean([np.linalg.norm(a - b) for a, b in combinations(features, 2)]))
+    features = eye.features(np.stack([picture[y : y + NATIVE, x : x + NATIVE] for y, x in corners]))
+    return float(np.mean([np.sqrt(np.mean((a - b) ** 2)) for a, b in combinations(features, 2)]))
 
 
 def lines_of(picture: Picture) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """(x of every vertical line at a multiple of 8, tone step there, edge there): tone by segments of SEGMENT pixels."""
+    """(x of every vertical line at a multiple of 8, tone step there, edge there); tone by segments of SEGMENT."""
     values = picture.astype(float)
     lines = np.arange(BAND, picture.shape[1] - BAND + 1, 8)
     sums = np.concatenate([np.zeros_like(values[:, :1]), values.cumsum(axis=1)], axis=1)
@@ -191,17 +204,15 @@ def lines_of(picture: Picture) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]
 def seams(job: Job, sampler: str, way: str, picture: Picture) -> list[float]:
     """tone, edge, worst tone, worst edge; over both directions."""
     at: list[list[float]] = [[], []]
-    elsewhere: list[list[float]] = [[], []]
+    worst = [0.0, 0.0]
     for down in (False, True):
-        borders = job.borders(sampler, way, down)
         lines, *steps = lines_of(picture.transpose(1, 0, 2) if down else picture)
-        is_border = np.isin(lines, sorted(borders))
+        is_border = np.isin(lines, sorted(job.borders(sampler, way, down)))
         for kind, values in enumerate(steps):
-            scaled = values / np.median(values)  # a picture differs more from top to bottom than across
-            at[kind] += list(scaled[is_border])
-            elsewhere[kind] += list(scaled[~is_border])
-    ratios = [float(np.mean(at[kind]) / np.mean(elsewhere[kind])) for kind in (0, 1)]
-    return ratios + [max(at[kind] + elsewhere[kind]) for kind in (0, 1)]
+            logs = np.log(values + 1e-3)
+            at[kind] += list(logs[is_border] - logs[~is_border].mean())
+            worst[kind] = max(worst[kind], float(values.max() / np.median(values)))
+    return [float(np.exp(np.mean(logs))) for logs in at] + worst
 
 
 def seen_rightly(judge: Judge, crops: Picture, number: int) -> float:
@@ -210,17 +221,17 @@ def seen_rightly(judge: Judge, crops: Picture, number: int) -> float:
     return float(np.mean([(sight.ground, sight.time) == (ground, hour) for sight in judge.look(crops)]))
 
 
-def figures(job: Job, judge: Judge, sampler: str, way: str, natives: NDArray[Any]) -> str:
+def figures(job: Job, judge: Judge, eye: Eye, sampler: str, way: str) -> str:
     """A line of the report."""
     found = job.found(sampler, way)
     if len(found) < 2:
         return f"{sampler:10} {way:12} {len(found)} pictures"
     crops = [crops_of(picture, number) for number, picture in found]
-    kid, error = jackknife([judge.features(part) for part in crops], natives)
+    kid, error = jackknife([eye.features(part) for part in crops], eye.natives)
     rows = [
         [
             seen_rightly(judge, part, number),
-            diversity(picture, judge),
+            diversity(picture, eye),
             *seams(job, sampler, way, picture),
         ]
         for (number, picture), part in zip(found, crops)
@@ -241,9 +252,9 @@ def report(job: Job) -> None:
             continue
         right = np.mean([seen_rightly(judge, picture[None], number) for number, picture in natives])
         print(f"{sampler:10} {'native':12} {len(natives):3} {'':14} {right:5.2f}")
-        features = judge.features(np.stack([picture for _, picture in natives]))
+        eye = Eye(judge, np.stack([picture for _, picture in natives]))
         for way in job.ways:
-            print(figures(job, judge, sampler, way, features), flush=True)
+            print(figures(job, judge, eye, sampler, way), flush=True)
 
 
 def sheet(job: Job, path: Path) -> None:
