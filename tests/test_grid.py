@@ -109,14 +109,15 @@ def test_shifted_borders_walk_a_quarter_of_a_tile_and_no_more_than_a_step(length
 
 def test_a_grid_that_is_shifted_by_nothing_reaches_the_end():
     """122 are 15 steps of 122 / 15, but 121.99999999999999 in floats."""
-    assert make_axis(174, 52, 43).shifted(0.0)[-1] == Span(122, 0, 52)
+    axis = make_axis(174, 52, 43)
+    assert axis.shifted(0.0)[-1] == Span(122, 0)
 
 
 def test_literal_shifted_tiles():
     """A canvas of 100, tiles of 40, overlap 10: still at 0, 30 and 60; the same number moves over none, so one more."""
     spans = make_axis(100, 40, 10).shifted(0.5)
     assert [(span.start, span.moved) for span in spans] == [(0, 15), (15, 0), (45, 0), (60, -15)]
-    """96 of 32: with an overlap of 4 there is room for 20 pixels, so no tile more."""
+    # 96 of 32: with an overlap of 4 there is room for 20 pixels, so no tile more
     spans = make_axis(96, 32, 4).shifted(0.25)
     assert [(span.start, span.moved) for span in spans] == [(0, 15), (13, 0), (41, 0), (64, -5)]
 
