@@ -110,7 +110,7 @@ class ExactWorker:
         closed = self._aside if task.closes else None
         # The band written last is at hand, so the next task reads it first.
         order = steps(
-            task.resize, None if task.wraps else slab.height, source.bounds, target.bands,
+            task.resize, None if task.wraps[0] else slab.height, source.bounds, target.bands,
             closed.bounds if closed else (), source.upwards,
         )  # fmt: skip
         reads = [step.source for step in order]

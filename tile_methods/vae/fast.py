@@ -77,10 +77,10 @@ class Tile:
 
 
 def tile_at(tasks: Sequence[Convolve], box: Window, height: int, width: int) -> Tile:
-    """The tile of `tasks` that gives `box` of the result for an input of height x width."""
-    seamless = any(task.wraps for task in tasks)
+    """The tile of `tasks`, all joined at the same edges, that gives `box` for an input of height x width."""
     readings = []
-    for first, length, size in ((box.y, box.h, height), (box.x, box.w, width)):
+    axes = ((box.y, box.h, height), (box.x, box.w, width))
+    for (first, length, size), seamless in zip(axes, tasks[0].wraps):
         lengths: list[int | None] = []
         for task in tasks:
             lengths.append(None if seamless else size)

@@ -99,8 +99,8 @@ def gather(
         top += piece.shape[-2]
     out[..., : rows.before, :] = 0
     out[..., height - rows.after :, :] = 0
-    out[..., : columns.before] = inside[..., w - columns.before :] if task.wraps else 0
-    out[..., columns.before + w :] = inside[..., : columns.after] if task.wraps else 0
+    out[..., : columns.before] = inside[..., w - columns.before :] if task.wraps[1] else 0
+    out[..., columns.before + w :] = inside[..., : columns.after] if task.wraps[1] else 0
     return out if norm is None else activate(task.activation, out)
 
 

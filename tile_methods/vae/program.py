@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
+from tile_methods.joins import Wraps, wraps_of
 from tile_methods.vae.spans import DOWN, SAME, UP, output_length
 
 Shape = Sequence[int]
@@ -39,9 +40,9 @@ class Convolve:
     holders: tuple[nn.Module, ...] = field(default=(), compare=False)  # modules around, from the outermost
 
     @property
-    def wraps(self) -> bool:
-        """Does the convolution continue at the opposite edge? (The host's "Tiling" option makes it so.)"""
-        return self.conv.padding_mode == "circular" and self.resize != DOWN
+    def wraps(self) -> Wraps:
+        """(down, across): does the convolution go on at the opposite edge?"""
+        return wraps_of(self.conv)
 
 
 @dataclass(frozen=True)

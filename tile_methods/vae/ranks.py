@@ -92,5 +92,5 @@ def slab_of(tasks: Sequence[Task], height: int, ranks: Ranks) -> Slab:
     if height // unit < ranks.size:
         ranks = ALONE
     cuts = [height // unit * rank // ranks.size * unit for rank in range(ranks.size)]
-    ring = any(isinstance(task, Convolve) and task.wraps for task in tasks)
+    ring = any(isinstance(task, Convolve) and task.wraps[0] for task in tasks)
     return Slab(ranks, [*cuts, height], ring)

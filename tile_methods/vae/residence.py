@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 
+from tile_methods.joins import is_joined
 from tile_utils import patching
 
 MOVING = {
@@ -65,7 +66,7 @@ def stranger(module: nn.Module) -> str | None:
         return words
     if module._forward_hooks or module._forward_pre_hooks:
         return "has a hook"
-    if "_conv_forward" in vars(module):
+    if "_conv_forward" in vars(module) and not is_joined(module):
         return "has another way of padding"
     return None
 

@@ -47,13 +47,12 @@ def _cut(tasks: Sequence[Task], decodes: bool, color_fix: bool, exact_levels: in
 def _samples(tasks: Sequence[Task], shape: Shape, side: int) -> bool:
     """Can these tasks run tile by tile, and are there several tiles?
 
-    Attention needs the whole picture. An encoder of seamless pictures is joined at the edges, but not where it
+    Attention needs the whole picture. By the host's *Tiling* alone an encoder is joined at the edges, but not where it
     shrinks: its tiles would have to be both.
     """
-    joined = any(isinstance(task, Convolve) and task.wraps for task in tasks)
-    shrinks = any(resize_of(task) == DOWN for task in tasks)
     attends = any(not isinstance(task, Convolve) for task in tasks)
-    return max(shape[-2:]) > side and not attends and not (joined and shrinks)
+    joins = {task.wraps for task in tasks if isinstance(task, Convolve)}
+    return max(shape[-2:]) > side and not attends and len(joins) == 1
 
 
 def stages_of(
