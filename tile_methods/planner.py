@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tile_methods.patch import MAIN_NETWORKS, Batch, Layer, Patch, Plan, cover_of, total_of
-from tile_methods.ranks import ALONE, Ranks, shared_out
+from tile_methods.ranks import ALONE, Ranks
 from tile_utils.grid import Grid, phases, split_evenly
 from tile_utils.surface import Surface, Window, add, read
 from tile_utils.weights import WEIGHTINGS, feather_mask
@@ -176,12 +176,7 @@ class Planner:
 
     def _batches(self, patches: Sequence[Patch]) -> Iterator[Batch]:
         """Our share of the patches, those of one size and the same networks together."""
-        areas = [patch.window.h * patch.window.w for patch in patches]
-        ours = [
-            patch
-            for patch, rank in zip(patches, shared_out(areas, self.ranks.size))
-            if rank == self.ranks.rank
-        ]
+        ours = self.ranks.share(patches, lambda patch: patch.window.h * patch.window.w)
         alike: dict[Hashable, dict[tuple[int, int], list[Patch]]] = {}
         for patch in ours:
             sizes = alike.setdefault(self.layout.networks.get(patch.words, MAIN_NETWORKS), {})

@@ -10,12 +10,13 @@ import contextlib
 import socket
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+T = TypeVar("T")
 SENTENCE = 400
 """Bytes of what ranks tell each other when one has failed."""
 DRIFT = 0.05
@@ -78,6 +79,11 @@ class Ranks:
 
     # -- what can be done together -------------------------------------------------------------------------------
 
+    def share(self, work: Sequence[T], cost: Callable[[T], float]) -> list[T]:
+        """Our share of pieces of work that cost so much each, as all ranks reckon it."""
+        ranks = shared_out([cost(one) for one in work], self.size)
+        return [one for one, rank in zip(work, ranks) if rank == self.rank]
+
     def gathered(self, own: Tensor) -> list[Tensor]:
         """Each rank's tensor; all have one shape and type."""
         if self.size == 1:
@@ -110,6 +116,10 @@ class Ranks:
         self.meet(f"adding {tuple(together.shape)}")
         self._try(lambda: dist.all_reduce(together, group=self._group))
         return list(together.to(own[0].device).unbind())
+
+    def widest(self, own: Tensor) -> Tensor:
+        """`own` in half precision, or in float32 if any rank's is that."""
+        return own.float() if self.any(own.dtype == torch.float32) else own
 
     def any(self, flag: bool) -> bool:
         """Is it so on any rank?"""

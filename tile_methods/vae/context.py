@@ -99,8 +99,8 @@ def tiled_vae(
         tile_size: latent pixels.
         encoder_tile_size: pixels; 8 times `tile_size` if not given.
         mode, color_fix, storage: see `run.run`.
-        group: of `torch.distributed`, whose processes all make the same calls: exact work is shared out over them, and
-            all of them get the whole result.
+        group: of `torch.distributed`, whose processes all make the same calls with the same seeds: the work is shared
+            out over them, and all of them get the whole result.
     """
     ranks = Ranks(group)
     with ExitStack() as stack:

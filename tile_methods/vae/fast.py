@@ -17,6 +17,7 @@ from random import Random
 import torch
 from torch import Tensor
 
+from tile_methods.ranks import ALONE, Ranks
 from tile_methods.vae import layers
 from tile_methods.vae.program import Convolve, modules_of, output_shape, scale_of
 from tile_methods.vae.residence import Residence
@@ -261,6 +262,11 @@ def tiles_of(tasks: Sequence[Convolve], height: int, width: int, side: int) -> l
     ]
 
 
+def share_of(tiles: Sequence[Tile], ranks: Ranks) -> list[Tile]:
+    """Those that are ours."""
+    return ranks.share(tiles, lambda tile: tile.box.h * tile.box.w)
+
+
 def run_tiles(
     tiles: Sequence[Tile],
     norms: Sequence[Affine | None],
@@ -268,6 +274,7 @@ def run_tiles(
     place: torch.device,
     tick: Callable[[], None],
     guard: layers.Guard,
+    ranks: Ranks = ALONE,
 ) -> Tensor:
     """The tasks tile by tile.
 
@@ -275,8 +282,9 @@ def run_tiles(
         norms: GroupNorm of each task.
         x: what goes in, [N, C, H, W].
         place: the device that the result is put together on.
-        tick: called after every task on every tile; raises to stop.
+        tick: called after every task on every one of our tiles; raises to stop.
         guard: redoes what overflows.
+        ranks: among whom the tiles are shared out; all get the whole result.
 
     Returns:
         In x's type, or in float32 where a tile overflows it.
@@ -286,8 +294,8 @@ def run_tiles(
         max(box.stop for box in boxes) for boxes in zip(*(slices_of(tile.box) for tile in tiles))
     )
     size = (x.shape[0], tasks[-1].conv.out_channels, height, width)
-    out = torch.empty(size, dtype=x.dtype, device=place)
-    for tile in tiles:
+    out = torch.zeros(size, dtype=x.dtype, device=place)
+    for tile in share_of(tiles, ranks):
         part, aside = tile.cut(x), None
         with Residence() as residence:
             for index, (task, norm) in enumerate(zip(tasks, norms)):
@@ -296,4 +304,4 @@ def run_tiles(
                 tick()
         out = out.to(torch.promote_types(out.dtype, part.dtype))
         out[(..., *slices_of(tile.box))] = part
-    return out
+    return ranks.summed([ranks.widest(out)])[0]

@@ -81,9 +81,7 @@ class Slab:
 
     def joined(self, own: Tensor) -> Tensor:
         """The whole map, of our rows of it; in float32 if any rank's are."""
-        if self.ranks.any(own.dtype == torch.float32):
-            own = own.float()
-        return self.ranks.joined(own, 2)
+        return self.ranks.joined(self.ranks.widest(own), 2)
 
 
 def slab_of(tasks: Sequence[Task], height: int, ranks: Ranks) -> Slab:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tile_methods.ranks import ALONE, Ranks
 from tile_methods.vae import memory, trial
 from tile_methods.vae.exact import ExactWorker
-from tile_methods.vae.fast import Sample, run_tiles
+from tile_methods.vae.fast import Sample, run_tiles, share_of
 from tile_methods.vae.job import Job, Storage, exact_ticks, place_for, plan_stages, stage_tiles
 from tile_methods.vae.layers import Guard
 from tile_methods.vae.program import Convolve, Program, scale_of, shapes_of
@@ -70,14 +70,14 @@ def _run(job: Job, tile: int, work: _Work) -> Tensor:
         if isinstance(stage, Sampled):
             samples[number] = Sample(stage.tasks, stage.shape[-2], stage.shape[-1], stage.side)
             tiles[number] = stage_tiles(stage)
-            work.total += samples[number].ticks + len(stage.tasks) * len(tiles[number])
+            work.total += samples[number].ticks + len(stage.tasks) * len(share_of(tiles[number], job.ranks))
         else:
             work.total += exact_ticks(stage, band_values, job.ranks)
     for number, (stage, store) in enumerate(zip(stages, stores)):
         place = place_for(job.result_shape, x) if number + 1 == len(stages) else job.x.device
         if isinstance(stage, Sampled):
             norms = samples[number].norms(x, work.tick, work.guard)
-            x = run_tiles(tiles[number], norms, x, place, work.tick, work.guard)
+            x = run_tiles(tiles[number], norms, x, place, work.tick, work.guard, job.ranks)
         else:
             assert store is not None
             worker = ExactWorker(store, band_values, work.tick, work.guard, job.ranks)
@@ -195,7 +195,7 @@ def run(
         progress: called with (done, total) after every task on a band, crop or tile, and every slice of attention.
         interrupted: asked as often.
         tell: given one sentence when exact mode does not fit and fast mode does the work.
-        ranks: they all call this with the same arguments and get the same result; exact work is shared out.
+        ranks: they all call this with the same arguments and get the same result; the work is shared out.
 
     Returns:
         [N, C', H', W'], on x's device where it fits, else on the CPU; in the type of the network's weights. Without
