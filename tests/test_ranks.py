@@ -145,6 +145,13 @@ def test_a_rank_whose_callback_raises_ends_the_others(two):
     assert two(pipelines.drawn_until, pipelines.raising) == [f"RankError: Rank 1 failed: {failed}", failed]
 
 
+def test_after_a_failure_all_can_draw_again(two):
+    (said, first), (_, second) = two(pipelines.drawn_again)
+    assert said == "RankError: Rank 1 failed: OSError: no such file"
+    assert torch.equal(first, second)
+    assert (first - pipelines.drawn(None, "SD")).abs().max() <= 1e-4
+
+
 def test_a_rank_that_is_interrupted_alone_is_missed(two):
     """It decodes already; the other one waits for it to denoise."""
     for said in two(pipelines.drawn_until, pipelines.interrupting):

@@ -58,7 +58,7 @@ class Tiles(ModelHook):
             )
         self._drawing.begin(call)
         self._caches = None
-        with ExitStack() as stack:
+        with self._drawing.ranks.together(), ExitStack() as stack:
             stack.enter_context(schedule.of_tiles(self._pipe, self._drawing.tokens))
             stack.enter_context(self._words.listening())
             yield
