@@ -63,7 +63,11 @@ class Job:
         return max(scale_of(self.program.tasks)).bit_length() - 1
 
     def band_values(self, tile: int, stages: Sequence[Stage]) -> int:
-        """Values of a band: of a full-resolution feature map of one tile of one image, or less in fast mode."""
+        """Values of a band: of a full-resolution feature map of one tile of one image, or less in fast mode.
+
+        In exact mode each rank has as many bands as one alone would have, so that its work beside the maps is as much
+        smaller as they are.
+        """
         first, last = self.program.tasks[0], self.program.tasks[-1]
         assert isinstance(first, Convolve)
         assert isinstance(last, Convolve)
@@ -71,7 +75,8 @@ class Job:
             values = (tile * scale_of(self.program.tasks)[0]) ** 2 * last.conv.in_channels
         else:
             values = tile**2 * first.conv.out_channels
-        return max(1, values // FAST_BANDS) if any(isinstance(one, Sampled) for one in stages) else values
+        samples = any(isinstance(one, Sampled) for one in stages)
+        return max(1, values // (FAST_BANDS if samples else self.ranks.size))
 
     def fits(self, size: int, device: torch.device) -> bool:
         """Can each rank have `size` bytes on its device? Those of one machine share its memory."""
