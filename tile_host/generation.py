@@ -16,7 +16,7 @@ from tile_host.door import host
 from tile_host.hosts.protocol import Denoise, Step
 from tile_host.life import Generation
 from tile_host.noise_inversion import InversionCache, NoiseInversion
-from tile_host.passes import Pass
+from tile_host.passes import Kept, Pass
 from tile_host.picture_text import picture_text
 from tile_host.region_files import written_regions
 from tile_host.rows import Asked
@@ -114,7 +114,8 @@ class TiledGeneration(Generation):
             conds: the host's conditions of the positive prompts.
         """
         self.end_pass()
-        drawn = Pass(p, self.settings, self._active, (x.shape[-2], x.shape[-1]), x.device)
+        kept = _kept(p, x, conds)
+        drawn = Pass(p, self.settings, self._active, (x.shape[-2], x.shape[-1]), x.device, kept=kept)
         self._log("hires pass" if host.sampling.is_hires(p) else "pass", drawn)
         self._pass.enter_context(drawn.networks.restored())
         self._add_noise(p, drawn, noise)
@@ -169,6 +170,8 @@ class TiledGeneration(Generation):
             drawn.batches,
             layout.method,
         )
+        if layout.needed is not None:
+            logger.info("The mask keeps %.0f%% of the canvas.", 100 * (1 - layout.needed.float().mean()))
         if drawn.fills_in:
             logger.info("What no background region covers is drawn with the main prompt.")
 
@@ -187,8 +190,7 @@ class TiledGeneration(Generation):
     def _hook(self, p: Any, drawn: Pass, pictures: int) -> None:
         bar = tqdm(desc="Tiled Diffusion", unit="batch", leave=False, disable=host.job.progress_hidden())
         progress = self._pass.enter_context(bar)
-        work = drawn.layout.tiles * drawn.layout.grid.tile_area * pictures
-        tick = self._pass.enter_context(pace.measured(work))
+        tick = self._pass.enter_context(pace.measured(drawn.work * pictures))
 
         def call(model: Denoise, x: Tensor, sigma: Tensor, cond: Any, step: Step, asked: Asked) -> Tensor:
             tick(step.number)
@@ -207,6 +209,15 @@ class TiledGeneration(Generation):
         if not self._passes and not host.job.interrupted():
             host.job.tell(p, NOT_SAMPLED)
         self._passes = 0
+
+
+def _kept(p: Any, x: Tensor, conds: Any) -> Kept | None:
+    """What a mask keeps of the latent x; None: nothing."""
+    needed = host.sampling.needed(p)
+    if needed is None or needed.shape != x.shape[-2:] or needed.all():
+        return None
+    parts, _ = host.words.positives(conds, 0)
+    return Kept(needed.to(x.device), x, [[row for row, _ in rows] for rows in parts])
 
 
 def _advancing(progress: tqdm[Any], step: Step, batches: int) -> Callable[[], None]:

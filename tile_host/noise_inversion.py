@@ -80,7 +80,7 @@ class NoiseInversion:
 
         Args:
             conds: the host's conditions of the positive prompts, with schedules.
-            drawn: the pass itself.
+            drawn: the pass itself; its noise is sought for the whole canvas.
 
         Raises:
             SettingsError: something else has changed the sampler.
@@ -91,7 +91,7 @@ class NoiseInversion:
                 f"Tiled Diffusion: 'Enable Noise Inversion' is on and the sampler '{name}'; allowed is {SAMPLER}."
             )
         try:
-            inverse = self._noises(p, x, conds, drawn).to(noise) * p.initial_noise_multiplier
+            inverse = self._noises(p, x, conds, drawn.of_all()).to(noise) * p.initial_noise_multiplier
         except BaseException as error:
             if not host.job.is_interruption(error):
                 raise

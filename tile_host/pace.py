@@ -29,6 +29,6 @@ def measured(work: int, clock: Callable[[], float] = time.perf_counter) -> Itera
     try:
         yield tick
     finally:
-        if len(begun) > 1:
+        if len(begun) > 1 and work:
             times = sorted(begun.values())
             _last[:] = [(times[-1] - times[0]) / (len(times) - 1) / work]

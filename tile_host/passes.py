@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -13,9 +15,9 @@ from tile_host.door import host
 from tile_host.hosts.protocol import Denoise, Hints, Step
 from tile_host.rows import Asked
 from tile_host.words import RegionWords
-from tile_methods.fuse import fuse
+from tile_methods.fuse import Prediction, fuse
 from tile_methods.patch import MAIN_WORDS
-from tile_methods.planner import Layout, Planner, Region
+from tile_methods.planner import TILE, Layout, Planner, Region
 from tile_utils import masks
 from tile_utils.grid import make_grid, region_window
 from tile_utils.settings import RegionSettings, TiledDiffusionSettings
@@ -29,6 +31,25 @@ class After(Protocol):
         """[B, C, H, W] -> the same"""
 
 
+class Kept:
+    """What the host's mask keeps as it is: `init` is put back there, so nothing has to be drawn.
+
+    Args:
+        needed: the rest, [H, W] bool.
+        init: latents of the pictures, [B, C, H, W].
+        parts: of each picture, the numbers of its rows among a step's texts; the unconds come after all of them.
+    """
+
+    def __init__(self, needed: Tensor, init: Tensor, parts: Sequence[Sequence[int]]) -> None:
+        self.needed, self._init = needed, init
+        self._pictures = [number for number, rows in enumerate(parts) for _ in rows] + list(range(len(parts)))
+
+    def put_back(self, prediction: Prediction, x: Tensor, out: Tensor, asked: Asked) -> Tensor:
+        """The prediction whose x0 is `init` wherever it is kept: what others read there is finite, and right."""
+        init = self._init[[self._pictures[row] for row in asked.rows]].to(x)
+        return torch.where(self.needed, out, prediction.output(x, init))
+
+
 class Pass:
     """A pass on a canvas of `size` (height, width) in latent pixels.
 
@@ -37,6 +58,7 @@ class Pass:
         regions: those that are switched on, by their index on the page.
         device: where the latent lives.
         after: changes of x0, in their order; guidance is affine, so rows may be changed before it.
+        kept: what the host's mask keeps as it is.
     """
 
     def __init__(
@@ -47,8 +69,9 @@ class Pass:
         size: tuple[int, int],
         device: torch.device,
         after: Sequence[After] = (),
+        kept: Kept | None = None,
     ) -> None:
-        self._p, self._after = p, after
+        self._p, self._after, self._kept = p, after, kept
         height, width = size
         surface = Surface(height, width)
         multiple = host.facts.size_multiple() // OPT_F
@@ -87,21 +110,40 @@ class Pass:
             settings.shift_tiles,
             multiple,
             self._words.keys,
+            None if kept is None else kept.needed,
         )
         self._hints: Hints | None = None
         if not self.layout.whole:
             waits = torch.device("cpu") if settings.control_tensor_cpu else device
             hires = host.sampling.is_hires(p)
             self._hints = host.controls.hints(p, self.layout.surface, hires, waits)
-        self._planner = Planner(self.layout)
-        plan = self._planner.plan(0)
-        self.batches = len(plan.batches)
-        """Model calls of one denoiser call."""
-        self.largest = max(len(b.patches) * b.windows[0].h * b.windows[0].w for b in plan.batches)
-        """Latent pixels a row of the largest of them."""
-        told = [patch.words for batch in plan.batches for patch in batch.patches]
+        self._plan()
+        told = [patch.words for batch in self._planner.plan(0).batches for patch in batch.patches]
         self.fills_in = not self.layout.draw_background and MAIN_WORDS in told
         """Is what no background region covers drawn with the main prompt?"""
+
+    def _plan(self) -> None:
+        """From the layout: how each step is drawn, and what it takes."""
+        layout = self.layout
+        self._planner = Planner(layout)
+        batches = self._planner.plan(0).batches
+        self.batches = len(batches)
+        """Model calls of one denoiser call."""
+        areas = [[patch.window.h * patch.window.w for patch in batch.patches] for batch in batches]
+        if layout.shift and layout.needed is not None:
+            areas.append([layout.grid.tile_area * layout.batch_size])  # other steps have other tiles
+        self.largest = max(map(sum, areas), default=1)
+        """Latent pixels a row of the largest of them."""
+        tiles = [patch for batch in batches for patch in batch.patches if patch.place[0] == TILE]
+        self.work = layout.grid.tile_area * len(tiles)
+        """Latent pixels of all tiles that are drawn."""
+
+    def of_all(self) -> Pass:
+        """The same on the whole canvas, whatever a mask keeps."""
+        whole = copy.copy(self)
+        whole.layout, whole._kept = replace(self.layout, needed=None), None
+        whole._plan()
+        return whole
 
     def denoise(
         self,
@@ -124,6 +166,8 @@ class Pass:
             if self._hints is not None:
                 shown, told = self._hints.shown(model), self._hints.beside(cond)
             out = fuse(plan, self._words.telling(shown, asked), x, sigma, told, after_batch, batches)
+        if self._kept is not None:
+            out = self._kept.put_back(host.sampling.prediction(self._p, sigma), x, out, asked)
         for change in self._after:
             prediction = host.sampling.prediction(self._p, sigma)
             out = prediction.changed(x, out, partial(change, step=step))

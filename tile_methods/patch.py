@@ -31,7 +31,7 @@ class Patch:
 
     window: Window
     weights: Tensor
-    place: Hashable
+    place: tuple[Hashable, ...]
     words: int = MAIN_WORDS
     layer: int = 0
 

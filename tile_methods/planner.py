@@ -16,6 +16,8 @@ from tile_utils.grid import Grid, phases, split_evenly
 from tile_utils.surface import Surface, Window, add, read
 from tile_utils.weights import WEIGHTINGS, feather_mask
 
+TILE, REGION = "tile", "region"
+"""What a patch's place begins with."""
 BACKGROUND, FOREGROUND = 0, 1
 """Layers: what is averaged, and what is laid over it."""
 
@@ -47,6 +49,7 @@ class Layout:
             arXiv 2407.15507).
         multiple: of which positions on the canvas are, in latent pixels.
         networks: of words that use others than the main prompt.
+        needed: which pixels are, [H, W] bool; what has none of them is not denoised. None: all.
     """
 
     surface: Surface
@@ -59,11 +62,7 @@ class Layout:
     shift: bool = False
     multiple: int = 1
     networks: Mapping[int, Hashable] = field(default_factory=dict)
-
-    @property
-    def tiles(self) -> int:
-        """Tiles of a step, if all of them are drawn."""
-        return self.grid.shifted if self.shift else len(self.grid)
+    needed: Tensor | None = None
 
     @property
     def whole(self) -> bool:
@@ -101,7 +100,8 @@ class Planner:
     @cached_property
     def _regions(self) -> tuple[list[Patch], list[Patch], Tensor]:
         """(what is seen of the background regions, the foreground regions, how much these cover [H, W])"""
-        regions = [self._region_patch(region) for region in self.layout.regions]
+        patches = [self._region_patch(region) for region in self.layout.regions]
+        regions = [patch for patch in patches if self._is_needed(patch)]
         foreground = [patch for patch in regions if patch.layer == FOREGROUND]
         cover = cover_of(foreground, self.layout.surface, self.layout.device)
         background = [
@@ -118,10 +118,18 @@ class Planner:
         background, _, cover = self._regions
         seen = cover < 1
         needed = seen if self.layout.draw_background else seen & ~self._under(background)
+        if self.layout.needed is not None:
+            needed = needed & self.layout.needed
         return None if needed.all() else needed
 
+    def _is_needed(self, patch: Patch) -> bool:
+        """Does it count in any pixel that is needed?"""
+        if self.layout.needed is None:
+            return True
+        return bool((read(self.layout.needed, patch.window, self.layout.surface) & (patch.weights > 0)).any())
+
     def _region_patch(self, region: Region) -> Patch:
-        window, place, device = region.window, ("region", region.words), self.layout.device
+        window, place, device = region.window, (REGION, region.words), self.layout.device
         if region.foreground:
             mask = feather_mask(
                 window.w, window.h, region.feather, device, self.layout.surface.closed(window), region.mask
@@ -172,7 +180,7 @@ class Planner:
         if self._needed is not None:
             weights = weights * read(self._needed, window, self.layout.surface)
         if self._needed is None or weights.any():
-            yield Patch(window, weights, ("tile", number))
+            yield Patch(window, weights, (TILE, number))
 
     def _batches(self, patches: Sequence[Patch]) -> Iterator[Batch]:
         """Our share of the patches, those of one size and the same networks together."""

@@ -105,6 +105,12 @@ class Sampling(PassOfFamily):
         alphas = denoiser.alphas[sigma.to(torch.int)].view(-1, 1, 1, 1)
         return Prediction(alphas.rsqrt(), -((1 - alphas) / alphas).sqrt())
 
+    def needed(self, p: Any) -> Tensor | None:
+        """The timestep samplers' wrapper puts the init latent into what the model sees, not into what it says; so what
+        it says there lies in the drawn latent, which soft inpainting (a mask that is not rounded) goes by."""
+        blends_before = p.sampler.model_wrap_cfg.mask_before_denoising
+        return None if blends_before and not p.mask_round else super().needed(p)
+
     def condition(self, text: Any, image: Tensor) -> dict[str, Any]:
         if getattr(shared.sd_model.model, "conditioning_key", None) == "crossattn-adm":  # unCLIP
             return {"c_crossattn": [text], "c_adm": image}

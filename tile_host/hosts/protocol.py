@@ -152,6 +152,10 @@ class Sampling(Protocol):
     def prediction(self, p: Any, sigma: Tensor) -> Prediction:
         """How what that model says at noise levels (or timesteps) sigma [B] becomes x0."""
 
+    def needed(self, p: Any) -> Tensor | None:
+        """Where the mask lets this pass change the picture, [H, W] bool: elsewhere the host puts the init latent back,
+        whatever the model says there. None: everywhere."""
+
     def condition(self, text: Any, image: Tensor) -> dict[str, Any]:
         """The `cond` of a model call. `text`: [rows, tokens, channels] or a dict; `image`: [rows, …]."""
 

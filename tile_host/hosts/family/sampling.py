@@ -39,6 +39,11 @@ class PassOfFamily:
     def is_hires(self, p: Any) -> bool:
         return bool(getattr(p, "is_hr_pass", False))
 
+    def needed(self, p: Any) -> Tensor | None:
+        if getattr(p, "nmask", None) is None or p.mask is None:
+            return None
+        return (p.nmask != 0).flatten(0, -3).any(dim=0)
+
     def img2img_steps(self, p: Any) -> tuple[int, int]:
         return sd_samplers_common.setup_img2img_steps(p)
 
