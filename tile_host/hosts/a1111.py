@@ -108,8 +108,9 @@ class Sampling(PassOfFamily):
     def needed(self, p: Any) -> Tensor | None:
         """The timestep samplers' wrapper puts the init latent into what the model sees, not into what it says; so what
         it says there lies in the drawn latent, which soft inpainting (a mask that is not rounded) goes by."""
-        blends_before = p.sampler.model_wrap_cfg.mask_before_denoising
-        return None if blends_before and not p.mask_round else super().needed(p)
+        needed = super().needed(p)
+        is_seen = p.sampler.model_wrap_cfg.mask_before_denoising and needed is not None and not p.mask_round
+        return None if is_seen else needed
 
     def condition(self, text: Any, image: Tensor) -> dict[str, Any]:
         if getattr(shared.sd_model.model, "conditioning_key", None) == "crossattn-adm":  # unCLIP
