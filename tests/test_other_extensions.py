@@ -9,8 +9,10 @@ import torch
 
 from modules import processing, script_callbacks, scripts, sd_models, shared
 from modules.sd_samplers_cfg_denoiser import CFGDenoiser
+from tile_host import generation
 from tile_host.hosts import a1111
 from tile_utils import patching
+from tile_utils.settings import SettingsError
 
 TILED = {"enabled": True, "tile_width": 16, "tile_height": 16, "overlap": 8}
 REGION = {
@@ -267,3 +269,16 @@ def test_what_another_extension_sets_on_the_model_reaches_the_model(webui, monke
     monkeypatch.setattr(CFGDenoiser, "forward", watched)
     webui.draw(TILED, steps=1)
     assert seen == [("theirs", "theirs")]
+
+
+def test_who_else_draws_is_not_written_down_as_ours(webui, monkeypatch):
+    """On Forge, where another's wrapper takes the pass after ours was put in."""
+    monkeypatch.setattr(a1111.Sampling, "hooked", lambda *_: contextlib.nullcontext())
+    assert "Tiled Diffusion" not in webui.draw(TILED).infotexts[0]
+
+
+@pytest.mark.parametrize(("shape", "factor"), [((1, 16, 1, 16, 32), 8), ((1, 16, 8, 16), 16)])
+def test_a_latent_that_tiles_do_not_fit_is_refused_in_words(monkeypatch, shape, factor):
+    monkeypatch.setattr(generation.host.facts, "latent_factor", lambda: factor)
+    with pytest.raises(SettingsError, match=f"{len(shape)} axes and {factor} image pixels"):
+        generation._check_latent(torch.zeros(shape))

@@ -26,9 +26,16 @@ from tile_methods.noise import add_noise
 from tile_utils import patching
 from tile_utils.infotext import to_infotext
 from tile_utils.settings import RegionSettings, SettingsError, TiledDiffusionSettings
+from tile_utils.surface import OPT_F
 
 logger = logging.getLogger("Tiled Diffusion")
 INFOTEXT_KEY = "Tiled Diffusion"
+PLANE = 4
+"""Axes of a latent: [B, C, H, W]"""
+LATENT = (
+    "Tiled Diffusion: this model's latent has {} axes and {} image pixels to a latent one; allowed are models with 4 "
+    "axes and 8 pixels (Stable Diffusion, SDXL, Flux and their like). Switch Tiled Diffusion off."
+)
 NOT_SAMPLED = (
     "Another script draws in its own way and gives no pass to Tiled Diffusion: nothing was tiled, and no region was "
     "drawn."
@@ -48,6 +55,7 @@ class TiledGeneration(Generation):
         self._inversion: NoiseInversion | None = None
         self._pass = self.stack.enter_context(ExitStack())  # what is changed for the current sampling pass
         self._passes = 0  # begun for the current batch
+        self._waiting = False  # the last pass was hooked, and no model call came
         self._active: list[tuple[int, RegionSettings]] = []  # regions that are switched on
         self._written = settings.regions  # into the picture
         self._seeds: dict[int, int] = {}  # of these, for the first picture
@@ -112,8 +120,12 @@ class TiledGeneration(Generation):
             x: the latent about to be sampled, [B, C, H, W].
             noise: the noise it will be given, of the same shape; regions and noise inversion put their own into it.
             conds: the host's conditions of the positive prompts.
+
+        Raises:
+            SettingsError: a latent that tiles do not fit.
         """
         self.end_pass()
+        _check_latent(x)
         kept = _kept(p, x, conds)
         drawn = Pass(p, self.settings, self._active, (x.shape[-2], x.shape[-1]), x.device, kept=kept)
         self._log("hires pass" if host.sampling.is_hires(p) else "pass", drawn)
@@ -193,11 +205,13 @@ class TiledGeneration(Generation):
         tick = self._pass.enter_context(pace.measured(drawn.work * pictures))
 
         def call(model: Denoise, x: Tensor, sigma: Tensor, cond: Any, step: Step, asked: Asked) -> Tensor:
+            self._waiting = False
             tick(step.number)
             after_batch = _advancing(progress, step, drawn.batches)
             return drawn.denoise(model, x, sigma, cond, step, asked, after_batch)
 
         self._pass.enter_context(host.sampling.hooked(p, call, drawn.largest))
+        self._waiting = True
 
     def end_pass(self) -> None:
         """Undo what the current pass has changed."""
@@ -208,7 +222,16 @@ class TiledGeneration(Generation):
         self.end_pass()
         if not self._passes and not host.job.interrupted():
             host.job.tell(p, NOT_SAMPLED)
-        self._passes = 0
+        if self._waiting:  # something else has drawn: the picture's text must not say that we did
+            p.extra_generation_params.pop(INFOTEXT_KEY, None)
+        self._passes, self._waiting = 0, False
+
+
+def _check_latent(x: Tensor) -> None:
+    """Raises SettingsError for what is no plane of latent pixels of 8 x 8 image pixels."""
+    factor = host.facts.latent_factor()
+    if x.ndim != PLANE or factor != OPT_F:
+        raise SettingsError(LATENT.format(x.ndim, factor))
 
 
 def _kept(p: Any, x: Tensor, conds: Any) -> Kept | None:

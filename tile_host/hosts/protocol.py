@@ -65,6 +65,9 @@ class Facts(Protocol):
     def size_multiple(self) -> int:
         """Pixels of which the checkpoint wants a picture's sides to be a multiple: 8, or more."""
 
+    def latent_factor(self) -> int:
+        """Pixels a side of a latent pixel of the checkpoint."""
+
     def checkpoint(self) -> Hashable:
         """Equal while the same weights are in use."""
 

@@ -71,6 +71,10 @@ def size_multiple() -> int:
     return next(multiple for multiple in MULTIPLES if tuple(fix(multiple, multiple)) == (multiple, multiple))
 
 
+def latent_factor() -> int:
+    return OPT_F
+
+
 def checkpoint() -> Hashable:
     info = shared.sd_model.sd_checkpoint_info
     return info.filename, shared.sd_model.sd_model_hash

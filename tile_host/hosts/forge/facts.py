@@ -21,6 +21,10 @@ def bytes_per_number() -> int:
     return int(shared.sd_model.forge_objects.unet.model.computation_dtype.itemsize)
 
 
+def latent_factor() -> int:
+    return int(shared.sd_model.forge_objects.vae.downscale_ratio)
+
+
 def native_side() -> int | None:
     model = sd_models.model_data.sd_model
     if getattr(model, "forge_objects", None) is None:  # a stand-in until the first picture is drawn
