@@ -24,7 +24,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tile_utils.exchange import to_args
-from tile_utils.settings import RegionSettings, TiledDiffusionSettings, TiledVAESettings, control_fields
+from tile_utils.settings import (
+    RegionSettings,
+    TiledDiffusionSettings,
+    TiledVAESettings,
+    argument_places,
+    control_of,
+)
 
 Picture = NDArray[np.int16]  # [H, W, 3]
 WAIT_SECONDS = 900
@@ -121,7 +127,9 @@ class Check:
         infos = {(info["name"], info["is_img2img"]): info for info in self.host.ask("script-info")}
         for title, settings in (("tiled diffusion", TILES), ("tiled vae", VAE)):
             labels = [arg["label"] for arg in infos[title, False]["args"]]
-            wanted = [spec.metadata["control"].label for spec in control_fields(type(settings))]
+            regions = sum(label.startswith("Enable Region") for label in labels)
+            places = argument_places(type(settings), regions)
+            wanted = [control_of(spec).label.format(i=(region or 0) + 1) for region, spec in places]
             yield f"{title}: arguments in the public order", labels[: len(wanted)] == wanted, ""
 
     def grid(self) -> Iterator[tuple[str, bool, str]]:
@@ -183,12 +191,13 @@ class Check:
         if not models:
             print("--   no ControlNet with a model here")
             return
-        lines = np.zeros((256, 640, 3), np.int16)
+        plain = np.full((256, 640, 3), 32, np.int16)  # Forge refuses a black picture
+        lines = plain.copy()
         lines[40:220:8, 540:630] = 255
         unit = {"enabled": True, "model": models[0], "save_detected_map": False}
         without, with_lines = (
             self.draw(name, WIDE | {"steps": 2}, TILES, None, {**unit, "image": as_init(hint)})[0]
-            for name, hint in (("ControlNet, no lines", 0 * lines), ("ControlNet", lines))
+            for name, hint in (("ControlNet, no lines", plain), ("ControlNet", lines))
         )
         change = np.abs(with_lines - without).mean(axis=(0, 2))
         inside, outside = change[512:].mean(), change[:256].mean()

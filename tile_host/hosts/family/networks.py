@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-from modules import devices, errors, extra_networks, sd_hijack
+from modules import devices, errors, extra_networks
 from tile_host.hosts.protocol import Mentions
 from tile_methods.patch import MAIN_NETWORKS
 from tile_utils import patching
@@ -23,6 +23,15 @@ def of_main_prompt(p: Any) -> Mentions:
     """What the main prompt of this pass mentions."""
     hires = getattr(p, "is_hr_pass", False)
     return (p.hr_extra_network_data if hires else p.extra_network_data) or {}
+
+
+def _comments() -> Sequence[str]:
+    """What the host has to say of its networks; Forge says nothing, Neo lacks the module."""
+    try:
+        from modules import sd_hijack
+    except ImportError:
+        return ()
+    return getattr(sd_hijack.model_hijack, "comments", ())
 
 
 class RegionNetworks:
@@ -75,7 +84,7 @@ class RegionNetworks:
             except Exception as error:  # as the host does it
                 errors.display(error, f"activating extra network {network.name} with arguments {mentions}")
         self._p.all_prompts = prompts  # the host's option for one more LoRA adds it at every activation
-        for comment in getattr(sd_hijack.model_hijack, "comments", ()):  # Forge has none
+        for comment in _comments():
             self._p.comment(comment)
         self.in_use = key
 

@@ -22,7 +22,8 @@ def bytes_per_number() -> int:
 
 
 def latent_factor() -> int:
-    return int(shared.sd_model.forge_objects.vae.downscale_ratio)
+    ratio = shared.sd_model.forge_objects.vae.downscale_ratio
+    return int(ratio[-1] if isinstance(ratio, tuple) else ratio)  # of videos: (time, height, width)
 
 
 def native_side() -> int | None:

@@ -238,6 +238,7 @@ def _count_on(unet: Any, largest: int) -> Callable[[Sequence[int]], Any]:
         return own(_at_most(shape, largest))
 
     unet.model_options[PEAK] = estimate
+    unet.memory_required = estimate  # Neo asks nobody else
     return estimate
 
 

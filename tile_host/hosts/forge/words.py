@@ -67,12 +67,21 @@ class _MergedNetworks(RegionNetworks):
         try:
             yield
         finally:
-            unet.lora_patches = model.forge_objects.unet.lora_patches
-            model.forge_objects.unet = unet
-        unet.refresh_loras()
-        if unet.has_online_lora():
-            dtype = unet.model.computation_dtype
-            utils.nested_move_to_device(unet.lora_patches, device=unet.current_device, dtype=dtype)
+            other, model.forge_objects.unet = model.forge_objects.unet, unet
+        _take_over(unet, other)
+
+
+def _take_over(unet: Any, other: Any) -> None:
+    """Merge the networks that another UNet object of the same weights has, and those only."""
+    if not hasattr(unet, "refresh_loras"):  # Neo, as ComfyUI: loading compares what is merged
+        unet.patches, unet.patches_uuid = other.patches, other.patches_uuid
+        memory_management.load_models_gpu([unet])
+        return
+    unet.lora_patches = other.lora_patches
+    unet.refresh_loras()
+    if unet.has_online_lora():
+        dtype = unet.model.computation_dtype
+        utils.nested_move_to_device(unet.lora_patches, device=unet.current_device, dtype=dtype)
 
 
 def texts_of(cond: Any) -> list[Text]:
