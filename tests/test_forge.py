@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from modules import shared
+from tile_host.hosts import detect
 from tile_methods.fuse import fuse
 from tile_methods.planner import Layout, Planner, Region
 from tile_utils.grid import make_grid
@@ -408,3 +409,19 @@ def test_retouching_divides_the_timestep(forge, step, factor, expected):
     with forge.sampling.Sampling().retouched(None, factor):
         assert one.model.predictor.timestep(0.7) == expected
     assert one.model.predictor.timestep(0.7) == 0.7
+
+
+@pytest.mark.parametrize(
+    ("there", "name"),
+    [
+        ({"modules_forge", "backend.patcher", "modules.sd_hijack_clip"}, detect.FORGE),
+        ({"modules_forge", "ldm_patched.modules", "modules.sd_hijack_clip"}, None),  # reForge
+        ({"modules.sd_hijack_clip"}, detect.A1111),
+        (set(), None),
+    ],
+)
+def test_a_host_is_known_by_what_only_it_has(webui, monkeypatch, there, name):
+    monkeypatch.setattr(detect, "_is_there", there.__contains__)
+    assert detect.host_name() == name
+    assert (detect.problem() is None) == (name is not None)
+    assert name or detect.problem().endswith("stay off.")
