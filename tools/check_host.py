@@ -158,13 +158,21 @@ class Check:
         apart = distance(picture, self.pictures["Mixture of Diffusers"])
         yield "Tiled VAE: the same picture", apart <= SAME, f"{apart} of 255"
 
+    def latent_upscaler(self) -> str:
+        """Neo has no `Latent`."""
+        try:
+            known = [mode["name"] for mode in self.host.ask("latent-upscale-modes")]
+        except Refused:
+            known = ["Latent"]
+        return "Latent" if "Latent" in known else "Lanczos"
+
     def hires(self) -> Iterator[tuple[str, bool, str]]:
         small = BASE | {
             "width": 256,
             "height": 256,
             "enable_hr": True,
             "hr_scale": 2,
-            "hr_upscaler": "Latent",
+            "hr_upscaler": self.latent_upscaler(),
         }
         small |= {"denoising_strength": 0.7, "hr_additional_modules": ["Use same choices"]}  # Forge needs it
         untiled, _ = self.draw("hires, untiled", small)
