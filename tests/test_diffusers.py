@@ -10,7 +10,6 @@ from tests import diffusers_models as models
 from tile_diffusers import tiled_diffusion
 
 PROMPT = {"prompt": "sea, day", "negative_prompt": "fog"}
-STEPS = {"num_inference_steps": 3, "output_type": "latent"}
 SIZE = {"width": 320, "height": 192}
 
 
@@ -24,9 +23,10 @@ def mask(width=320, height=192):
     return Image.fromarray(pixels)
 
 
-def drawn(pipe, **call):
+def drawn(pipe, steps=3, **call):
     """The latents of a picture, always of the same noise."""
-    return pipe(**STEPS, generator=torch.Generator().manual_seed(1), **call)[0]
+    generator = torch.Generator().manual_seed(1)
+    return pipe(num_inference_steps=steps, output_type="latent", generator=generator, **call)[0]
 
 
 def point_unet(**config):

@@ -14,8 +14,6 @@ WHOLE = {
     "down_intrablock_additional_residuals": "a T2I adapter's features",
     "down_block_additional_residuals": "features from outside the pipeline's own control network",
     "block_controlnet_hidden_states": "a control network's features",
-    "controlnet_block_samples": "a control network's features",
-    "controlnet_single_block_samples": "a control network's features",
 }
 """Arguments of a denoiser that belong to the whole canvas and are not cut."""
 
