@@ -1,44 +1,10 @@
-"""Beside step caches and IP-Adapters of diffusers."""
+"""IP-Adapters of diffusers, whose masks have a place."""
 
-import pytest
 import torch
-from diffusers import FirstBlockCacheConfig, MagCacheConfig, TaylorSeerCacheConfig
 
 from tests import diffusers_models as models
 from tests.test_diffusers import drawn
 from tile_diffusers import tiled_diffusion
-
-SIZE = {"width": 320, "height": 192}
-CACHES = {
-    "first block": FirstBlockCacheConfig(threshold=0.5),
-    "mag": MagCacheConfig(num_inference_steps=8, mag_ratios=torch.ones(8), retention_ratio=0.25),
-    "Taylor": TaylorSeerCacheConfig(cache_interval=2, disable_cache_before_step=3, max_order=1),
-}
-
-
-@pytest.mark.parametrize("cache", CACHES)
-def test_a_step_cache_remembers_each_batch_apart(cache):
-    """As near to the picture without a cache as it is without tiles, where it saves as much."""
-    pipe = models.flux(net=models.flux_net(num_layers=2, num_single_layers=2))
-    last, calls = pipe.transformer.single_transformer_blocks[-1], []
-    last.attn.to_q.register_forward_hook(lambda *_: calls.append(1))
-
-    def errors(**options):
-        call = {**models.flux_words(), **SIZE}
-        with tiled_diffusion(pipe, **options):
-            calls.clear()
-            wanted, all_calls = drawn(pipe, steps=8, **call), len(calls)
-            pipe.transformer.enable_cache(CACHES[cache])
-            calls.clear()
-            cached, fewer = drawn(pipe, steps=8, **call), len(calls)
-            again = drawn(pipe, steps=8, **call)
-            pipe.transformer.disable_cache()
-        assert torch.equal(cached, again)
-        assert fewer < 0.8 * all_calls
-        return float((cached - wanted).abs().max() / wanted.abs().max())
-
-    untiled = errors(tile=320, overlap=32)
-    assert errors(tile=192, overlap=64, batch_size=2) < max(0.02, 2 * untiled)
 
 
 def ip_adapter(unet):
