@@ -10,6 +10,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 from torch import Tensor, nn
 
 from miniwebui.checkpoint_layout import load_checkpoint
+from miniwebui.controlnet_layout import load_controlnet
 from painted_world.adapters import frozen
 from painted_world.checkpoint_file import save_controlnet
 from painted_world.denoiser import BATCH, Batch, Batches, alphas_cumprod, loss_of, make_unet
@@ -56,6 +57,8 @@ class LinesJob:
         assert settings.start is not None
         self._parts, self._device = frozen(load_checkpoint(settings.start), settings.device), settings.device
         network = make_controlnet(self._parts.unet)
+        if settings.first is not None:
+            network.load_state_dict(load_controlnet(settings.first, self._parts.unet).state_dict())
         self.networks = nn.ModuleDict({"controlnet": network})
         self.networks.to(settings.device, memory_format=torch.channels_last)
         self._batches = Batches(settings.work, workers * BATCH // STEP_BATCH, SHARES, DROPPED_CAPTIONS)

@@ -38,6 +38,7 @@ class Settings:
         start: file that the job reads its first weights from, if any.
         base: hash of the file that the training stands on, such as the checkpoint under a LoRA; "" for none. On another
             one it begins anew.
+        first: file of this very network to begin with, where `start` is what it stands on.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Settings:
     workers: int
     start: Path | None = None
     base: str = ""
+    first: Path | None = None
 
 
 class Job(Protocol):

@@ -78,11 +78,21 @@ class Run:
         stage = STAGES[name]
         below = {"": None, "vae": self.work / NORMALISED, "checkpoint": CHECKPOINT}[stage.base]
         start = self.start if name in ("vae", "unet") else below
+        first = self.start if name == "lines" else None
         number = list(STAGES).index(name)
         steps = self.steps.get(name, stage.steps)
         base = files.content_hash(below) if below and below.exists() else ""
         return Settings(
-            name, self.work, self.seed + number, steps, stage.rate, self.device, self.workers, start, base
+            name,
+            self.work,
+            self.seed + number,
+            steps,
+            stage.rate,
+            self.device,
+            self.workers,
+            start,
+            base,
+            first,
         )
 
 
@@ -232,7 +242,9 @@ def read_options(arguments: list[str] | None = None) -> argparse.Namespace:
         "--steps", nargs="+", type=stage_steps, default=[], metavar="STAGE=N", help="other numbers of steps"
     )
     parser.add_argument(
-        "--start", type=existing_file, help="checkpoint whose VAE, UNet and text encoder to begin with"
+        "--start",
+        type=existing_file,
+        help="checkpoint whose VAE, UNet and text encoder to begin with; with --only lines a ControlNet's file",
     )
     parser.add_argument("--share", type=float, default=1.0, help="part of the canvases that is painted")
     parser.add_argument("--seed", type=int, default=1)

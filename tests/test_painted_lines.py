@@ -13,7 +13,7 @@ from painted_world import canvases, files, loop
 from painted_world import training as program
 from painted_world.canvases import KINDS, random_canvas
 from painted_world.checkpoint_file import save_controlnet
-from painted_world.controlnet import SHARES, Controlled, make_controlnet
+from painted_world.controlnet import SHARES, Controlled, make_controlnet, write_controlnet
 from painted_world.denoiser import make_unet
 from painted_world.lines import (
     SKETCHES,
@@ -150,3 +150,11 @@ def test_only_the_controlnet_learns(webui, checkpoint, cached):
     assert any("zero" in key or "controlnet_down_blocks" in key for key in changed)
     assert any("controlnet_cond_embedding" in key for key in changed)
     assert loop.state_path(settings).name == "lines.pt"
+    write_controlnet(
+        program.of_network(job.networks.state_dict(), "controlnet"), cached / "so-far.safetensors"
+    )
+    went_on = program.LinesJob(
+        replace(settings, first=cached / "so-far.safetensors"), 8
+    ).networks.state_dict()
+    assert all((went_on[key] - value).abs().max() < 1e-3 for key, value in job.networks.state_dict().items())
+    assert any(not torch.equal(went_on[key], value) for key, value in started.items())
