@@ -18,7 +18,7 @@ from tile_utils.settings import (
 @given(diffusion)
 def test_arguments_round_trip(settings):
     args = s.to_args(settings, 8)
-    assert len(args) == 21 + 80 + 1 + 8
+    assert len(args) == 21 + 80 + 2 + 8
     padding = (RegionSettings(),) * (8 - len(settings.regions))
     expected = dataclasses.replace(settings, regions=settings.regions + padding)
     assert s.from_args(TiledDiffusionSettings, args) == expected
@@ -48,7 +48,8 @@ def test_the_public_order_of_the_arguments():
         "enable_bbox_control",
         "draw_background",
         "causal_layers",
-        "shift_tiles",  # after the regions in the argument list
+        "shift_tiles",
+        "seamless",  # after the regions in the argument list
     ]
     assert [spec.name for spec in control_fields(RegionSettings)] == (
         ["enable", "x", "y", "w", "h", "prompt", "neg_prompt", "blend_mode", "feather_ratio", "seed", "mask"]

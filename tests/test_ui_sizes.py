@@ -11,7 +11,7 @@ PLAN = {
         {"name": "Hires pass", "width": 2048, "height": 1024, "steps": 10, "denoise": 0.5},
     ],
     "sizes": {"tile_width": 96, "tile_height": 96, "overlap": 48, "tile_batch_size": 4, "method": "MultiDiffusion",
-              "shift_tiles": False},
+              "shift_tiles": False, "seamless": "Off"},
     "pictures": 1,
 }  # fmt: skip
 

@@ -22,10 +22,11 @@ from tile_host.region_files import written_regions
 from tile_host.rows import Asked
 from tile_host.upscaling import prepared_input
 from tile_host.words import check_prompts, without_comments
+from tile_methods.joins import Joins, joined
 from tile_methods.noise import add_noise
 from tile_utils import patching
 from tile_utils.infotext import to_infotext
-from tile_utils.settings import RegionSettings, SettingsError, TiledDiffusionSettings
+from tile_utils.settings import SEAMLESS, RegionSettings, SettingsError, TiledDiffusionSettings
 from tile_utils.surface import OPT_F
 
 logger = logging.getLogger("Tiled Diffusion")
@@ -35,6 +36,12 @@ PLANE = 4
 LATENT = (
     "Tiled Diffusion: this model's latent has {} axes and {} image pixels to a latent one; allowed are models with 4 "
     "axes and 8 pixels (Stable Diffusion, SDXL, Flux and their like). Switch Tiled Diffusion off."
+)
+EVEN = 8
+"""Latent pixels: UNets halve a picture three times at most, and a side that cannot be halved does not meet itself."""
+UNEVEN = (
+    "Seamless: the picture's {} is {} pixels, and one tile covers it, so that its edges may not join exactly; allowed "
+    "are multiples of {}, or smaller tiles."
 )
 NOT_SAMPLED = (
     "Another script draws in its own way and gives no pass to Tiled Diffusion: nothing was tiled, and no region was "
@@ -54,6 +61,8 @@ class TiledGeneration(Generation):
         self._inversions = inversions
         self._inversion: NoiseInversion | None = None
         self._pass = self.stack.enter_context(ExitStack())  # what is changed for the current sampling pass
+        self._vae = self.stack.enter_context(ExitStack())  # what is changed on the VAE in use
+        self._wraps = (False, False)
         self._passes = 0  # begun for the current batch
         self._waiting = False  # the last pass was hooked, and no model call came
         self._active: list[tuple[int, RegionSettings]] = []  # regions that are switched on
@@ -70,8 +79,13 @@ class TiledGeneration(Generation):
             regions = map(without_comments, self.settings.regions)
             self._active = [(i, region) for i, region in enumerate(regions) if region.enable]
         check_prompts(self._active)
+        # the host's *Tiling* joins all edges
+        self._wraps = (True, True) if p.tiling else SEAMLESS[self.settings.seamless]
+        if any(self._wraps):
+            self.stack.enter_context(host.vae.checkpoint_followed(self._join_vae))
+            self._join_vae(p.sd_model)
         if self._is_img2img:
-            self.stack.enter_context(prepared_input(p, self.settings))
+            self.stack.enter_context(prepared_input(p, self.settings, self._wraps))
             if self.settings.noise_inverse:
                 self._inversion = NoiseInversion(self.settings, self._inversions)
                 self.stack.enter_context(self._inversion.sampler(p))
@@ -87,6 +101,11 @@ class TiledGeneration(Generation):
         # A dict of its own: an X/Y/Z plot's copies of `p` share theirs.
         text = picture_text(self._infotext(p, use_main_prompt=True), self._infotext)
         p.extra_generation_params = {**p.extra_generation_params, INFOTEXT_KEY: text}
+
+    def _join_vae(self, model: Any) -> None:
+        """Pad this checkpoint's VAE by what lies at the opposite edge. Called again when the host changes it."""
+        self._vae.close()
+        self._vae.enter_context(joined([host.vae.network(model)], Joins(self._wraps)))
 
     def _overwrite_size(self, p: Any) -> None:
         """Raises SettingsError for a size that no latent has."""
@@ -126,14 +145,14 @@ class TiledGeneration(Generation):
         """
         self.end_pass()
         _check_latent(x)
-        kept = _kept(p, x, conds)
-        drawn = Pass(p, self.settings, self._active, (x.shape[-2], x.shape[-1]), x.device, kept=kept)
+        kept, size = _kept(p, x, conds), (x.shape[-2], x.shape[-1])
+        drawn = Pass(p, self.settings, self._active, size, x.device, kept=kept, wraps=self._wraps)
         self._log("hires pass" if host.sampling.is_hires(p) else "pass", drawn)
         self._pass.enter_context(drawn.networks.restored())
         self._add_noise(p, drawn, noise)
         if self._inversion is not None:
             self._inversion.replace(p, x, noise, conds, drawn)
-        if not drawn.layout.whole:
+        if not drawn.plain:
             self._warn(p, drawn)
             self._hook(p, drawn, x.shape[0])
         self._pass.enter_context(host.sampling.followed(p, self.end_pass))
@@ -177,7 +196,8 @@ class TiledGeneration(Generation):
             across.tile,
             down.tile,
             "x".join(str(overlap) for overlap in dict.fromkeys((across.overlap, down.overlap))),
-            ", shifted every step" if layout.shift else "",
+            (", shifted every step" if layout.shift else "")
+            + (", seamless" if any(layout.surface.wraps) else ""),
             len(layout.regions),
             drawn.batches,
             layout.method,
@@ -198,6 +218,12 @@ class TiledGeneration(Generation):
             p, all(w * surface.height == h * surface.width for h, w in sizes)
         ):
             host.job.tell(p, sentence)
+        for name, side, tile, joined_there in (
+            ("height", surface.height, layout.grid.down.tile, surface.wraps[0]),
+            ("width", surface.width, layout.grid.across.tile, surface.wraps[1]),
+        ):
+            if joined_there and tile == side and side % EVEN:
+                host.job.tell(p, UNEVEN.format(name, side * OPT_F, EVEN * OPT_F))
 
     def _hook(self, p: Any, drawn: Pass, pictures: int) -> None:
         bar = tqdm(desc="Tiled Diffusion", unit="batch", leave=False, disable=host.job.progress_hidden())

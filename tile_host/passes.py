@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tile_host.door import host
+from tile_host.edges import Edges
 from tile_host.hosts.protocol import Denoise, Hints, Step
 from tile_host.rows import Asked
 from tile_host.words import RegionWords
@@ -59,6 +60,7 @@ class Pass:
         device: where the latent lives.
         after: changes of x0, in their order; guidance is affine, so rows may be changed before it.
         kept: what the host's mask keeps as it is.
+        wraps: see `Surface`.
     """
 
     def __init__(
@@ -70,10 +72,11 @@ class Pass:
         device: torch.device,
         after: Sequence[After] = (),
         kept: Kept | None = None,
+        wraps: tuple[bool, bool] = (False, False),
     ) -> None:
         self._p, self._after, self._kept = p, after, kept
         height, width = size
-        surface = Surface(height, width)
+        surface = Surface(height, width, wraps)
         multiple = host.facts.size_multiple() // OPT_F
         self.windows: dict[int, Window] = {}
         """Of the regions that are drawn on this canvas, by index."""
@@ -117,6 +120,7 @@ class Pass:
             waits = torch.device("cpu") if settings.control_tensor_cpu else device
             hires = host.sampling.is_hires(p)
             self._hints = host.controls.hints(p, self.layout.surface, hires, waits)
+        self._edges = Edges(p, surface)
         self._plan()
         told = [patch.words for batch in self._planner.plan(0).batches for patch in batch.patches]
         self.fills_in = not self.layout.draw_background and MAIN_WORDS in told
@@ -156,16 +160,18 @@ class Pass:
         after_batch: Callable[[], None],
     ) -> Tensor:
         """The prediction for the whole canvas; for the other arguments see `fuse` and `DenoiserCall`."""
-        if self.layout.whole:
-            out = model(x, sigma, cond)
-            after_batch()
-        else:
-            plan = self._planner.plan(step.number)
-            batches = plan.starting_with(self.networks.in_use)
-            shown, told = model, cond
-            if self._hints is not None:
-                shown, told = self._hints.shown(model), self._hints.beside(cond)
-            out = fuse(plan, self._words.telling(shown, asked), x, sigma, told, after_batch, batches)
+        with self._edges.padded():
+            if self.layout.whole:
+                out = model(x, sigma, cond)
+                after_batch()
+            else:
+                plan = self._planner.plan(step.number)
+                batches = plan.starting_with(self.networks.in_use)
+                shown, told = model, cond
+                if self._hints is not None:
+                    shown, told = self._hints.shown(model), self._hints.beside(cond)
+                asking = self._edges.telling(self._words.telling(shown, asked))
+                out = fuse(plan, asking, x, sigma, told, after_batch, batches)
         if self._kept is not None:
             out = self._kept.put_back(host.sampling.prediction(self._p, sigma), x, out, asked)
         for change in self._after:
@@ -173,11 +179,16 @@ class Pass:
             out = prediction.changed(x, out, partial(change, step=step))
         return out
 
+    @property
+    def plain(self) -> bool:
+        """Is it drawn as the host draws it?"""
+        return self.layout.whole and not self._edges.are_joined
+
     def key(self, levels: Sequence[Asked]) -> Hashable:
         """What of tiles and regions changes the predictions for the rows of `levels`; see `fingerprint`."""
         layout = self.layout
         if layout.whole:
-            return ()
+            return layout.surface.wraps
         self._words.encode_all()
         texts = [[self._words.texts(region.words, asked) for asked in levels] for region in layout.regions]
         hints = None if self._hints is None else self._hints.key()

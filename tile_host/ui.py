@@ -152,7 +152,9 @@ class TiledDiffusionPanel(Panel):
         with gr.Row(variant="compact"):
             self._add("overlap")
             self._add("tile_batch_size")
-        self._add("shift_tiles")
+        with gr.Row(variant="compact"):
+            self._add("shift_tiles")
+            self._add("seamless")
         advice = SizeAdvice(self.tab)
         with gr.Row():
             advice.button(self._made)

@@ -70,12 +70,14 @@ def _read(text: str) -> tuple[list[advice.Pass], advice.Sizes, int]:
         for sent in plan["passes"][:MOST_PASSES]
     ]
     sizes = {spec.name: plan["sizes"][spec.name] for spec in fields(advice.Sizes)}
-    shift = bool(sizes.pop("shift_tiles"))
+    shift, seamless = bool(sizes.pop("shift_tiles")), str(sizes.pop("seamless"))
     numbers = {name: _size(value) for name, value in sizes.items() if name not in ("method", "overlap")}
     overlap = int(sizes["overlap"])
     return (
         passes,
-        advice.Sizes(**numbers, overlap=overlap, method=str(sizes["method"]), shift_tiles=shift),
+        advice.Sizes(
+            **numbers, overlap=overlap, method=str(sizes["method"]), shift_tiles=shift, seamless=seamless
+        ),
         int(plan["pictures"]),
     )
 

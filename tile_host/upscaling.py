@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -18,6 +18,8 @@ from tile_utils.settings import SettingsError, TiledDiffusionSettings, control_f
 logger = logging.getLogger("Tiled Diffusion")
 NO_UPSCALER = "None"
 MAX_SIDE = 16384
+AROUND = 32
+"""Pixels that an upscaler is given of the opposite edge, where edges are joined."""
 MASKS = ("image_mask", "latent_mask")
 EXIF_ORIENTATION = 0x0112
 _CONTROLS = {spec.name: control_of(spec) for spec in control_fields(TiledDiffusionSettings)}
@@ -25,12 +27,15 @@ _SCALE, _KEEP = _CONTROLS["scale_factor"], _CONTROLS["keep_input_size"]
 
 
 @contextmanager
-def prepared_input(p: Any, settings: TiledDiffusionSettings) -> Iterator[None]:
+def prepared_input(p: Any, settings: TiledDiffusionSettings, wraps: tuple[bool, bool]) -> Iterator[None]:
     """Inside, the processing object holds the flattened and upscaled init images, masks of their size, and the
     canvas' size; afterwards what it held before.
 
     The canvas has the (upscaled) input's size with `keep_input_size`, else `scale_factor` times the size that the
     page or the client asked for; without an upscaler that is also the size of what is drawn of "Only masked".
+
+    Args:
+        wraps: (down, across): edges of the input that are joined.
 
     Raises:
         SettingsError: there is no image, or an empty one; no such upscaler; a side would pass 16384 pixels.
@@ -44,7 +49,7 @@ def prepared_input(p: Any, settings: TiledDiffusionSettings) -> Iterator[None]:
     _check_side(wanted, scale, "the input image" if keeps else "the size")
     if enlarges:
         logger.info("Upscaling %dx%d by %g with %s.", *inputs[0].size, scale, settings.upscaler_name)
-        inputs = _upscaled(inputs, settings.upscaler_name, scale)
+        inputs = _upscaled(inputs, settings.upscaler_name, scale, wraps)
     multiple = host.facts.size_multiple()
     canvas = inputs[0].size if keeps else tuple(int(side * scale) for side in wanted)
     width, height = (side // multiple * multiple for side in canvas)
@@ -105,11 +110,34 @@ def _check_side(size: tuple[int, int], scale: float, what: str) -> None:
     )
 
 
-def _upscaled(inputs: list[Image.Image], upscaler: str, scale: float) -> list[Image.Image]:
+def _upscaled(
+    inputs: list[Image.Image], upscaler: str, scale: float, wraps: tuple[bool, bool]
+) -> list[Image.Image]:
+    def enlarge(image: Image.Image) -> Image.Image:
+        return host.pictures.upscaled(image, scale, upscaler)
+
     larger = {id(image): image for image in inputs}
     for key, image in larger.items():
-        larger[key] = host.pictures.upscaled(image, scale, upscaler)
+        larger[key] = upscaled_around(image, scale, wraps, enlarge)
     return [larger[id(image)] for image in inputs]
+
+
+def upscaled_around(
+    image: Image.Image, scale: float, wraps: tuple[bool, bool], enlarge: Callable[[Image.Image], Image.Image]
+) -> Image.Image:
+    """An image enlarged as one that goes on at the opposite edge: given with more of itself, which is cut again."""
+    across, down = (min(AROUND, side) * joined for side, joined in zip(image.size, reversed(wraps)))
+    if not (down or across):
+        return enlarge(image)
+    pixels = np.pad(np.asarray(image), ((down, down), (across, across), (0, 0)), mode="wrap")
+    larger = enlarge(Image.fromarray(pixels))
+    x, y = larger.width / pixels.shape[1], larger.height / pixels.shape[0]  # the host rounds sizes
+    box = (across * x, down * y, (across + image.width) * x, (down + image.height) * y)
+    multiple = host.facts.size_multiple()
+    width, height = (int(side * scale) // multiple * multiple for side in image.size)
+    if box == (box[0], box[1], box[0] + width, box[1] + height) and box[0] % 1 == box[1] % 1 == 0:
+        return larger.crop(box)
+    return larger.resize((width, height), Image.Resampling.LANCZOS, box=box)
 
 
 def flattened(image: Image.Image) -> Image.Image:

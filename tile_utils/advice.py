@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from math import sqrt
 
 from tile_utils.grid import MIN_STRIDE, Grid, batch_count, make_grid
+from tile_utils.settings import SEAMLESS
 from tile_utils.surface import OPT_F
 
 STEP = 16
@@ -34,6 +35,7 @@ class Sizes:
     tile_batch_size: int
     method: str
     shift_tiles: bool = False
+    seamless: str = "Off"
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ class Pass:
 
     def grid(self, sizes: Sizes) -> Grid:
         width, height = (max(1, side // OPT_F) for side in (self.width, self.height))
-        return make_grid(width, height, sizes.tile_width, sizes.tile_height, sizes.overlap)
+        wraps = SEAMLESS[sizes.seamless]
+        return make_grid(width, height, sizes.tile_width, sizes.tile_height, sizes.overlap, wraps)
 
     def tiles(self, sizes: Sizes) -> int:
         """How many are denoised in a step."""
@@ -70,7 +73,7 @@ def describe(drawn: Pass, sizes: Sizes, pictures: int = 1, pace: float | None = 
         return f"{place}: one tile covers it, so nothing is tiled."
     batches = batch_count(count, sizes.tile_batch_size)
     more = sizes.shift_tiles
-    across, down = (axis.count + (more and axis.count > 1) for axis in (grid.across, grid.down))
+    across, down = (axis.shifted_count if more else axis.count for axis in (grid.across, grid.down))
     line = (
         f"{place}: {across}×{down} tiles of {grid.across.tile * OPT_F}×{grid.down.tile * OPT_F}"
         f"{', elsewhere at every step' if more else ''}, "

@@ -170,7 +170,7 @@ def region_window(
         start = max(0, int(position * length) // multiple * multiple)
         wanted = (position + size) * length - start - ROUNDING if covered else size * length
         pixels = ceil(ceil(wanted) / multiple) * multiple
-        return (start % length, min(pixels, length)) if wraps else (start, min(pixels, length - start))
+        return start, min(pixels, length if wraps else length - start)
 
     top, rows = along(y, h, surface.height, surface.wraps[0])
     left, columns = along(x, w, surface.width, surface.wraps[1])

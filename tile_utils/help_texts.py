@@ -46,6 +46,10 @@ HELP: dict[type, dict[str, str]] = {
             "Lays the tiles elsewhere at every step, so that each step heals the borders of the one before: an overlap "
             "of an eighth of a tile is enough, and large pictures take less than half the work."
         ),
+        "seamless": (
+            "Joins left and right (Horizontal), top and bottom (Vertical), or both: for textures and 360° panoramas. "
+            "Tiles and regions may cross the join."
+        ),
     },
     RegionSettings: {
         "enable": "Draws this region; regions that are off are kept, but do nothing.",

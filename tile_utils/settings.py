@@ -17,6 +17,13 @@ TABS = ("t2i", "i2i")
 DEFAULT_MAX_REGIONS = 8
 METHODS = ("MultiDiffusion", "Mixture of Diffusers")
 BLEND_MODES = ("Background", "Foreground")
+SEAMLESS = {
+    "Off": (False, False),
+    "Horizontal": (False, True),
+    "Vertical": (True, False),
+    "Both": (True, True),
+}
+"""Which opposite edges of the picture are joined: (top and bottom, left and right)."""
 QUOTED = 60
 """Letters of a wrong value that an error shows."""
 
@@ -125,6 +132,9 @@ class TiledDiffusionSettings:
     regions: tuple[RegionSettings, ...] = ()
     shift_tiles: bool = _control(
         False, "Shift tiles every step", "MD-{tab}-shift-tiles", null_means_default=True
+    )
+    seamless: str = _control(
+        "Off", "Seamless", "MD-{tab}-seamless", choices=tuple(SEAMLESS), null_means_default=True
     )
 
 

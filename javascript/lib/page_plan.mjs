@@ -43,6 +43,7 @@ function plan(tab) {
     const sizes = {
         method: page.find(`#MD-${tab}-method input`)?.value,
         shift_tiles: Boolean(page.find(`#MD-${tab}-shift-tiles input`)?.checked),
+        seamless: page.find(`#MD-${tab}-seamless input`)?.value,
     };
     for (const [name, id] of Object.entries(SIZES)) sizes[name] = page.number(`MD-${tab}-${id}`);
     const count = (what) => page.number(`${HOST_TAB[tab]}_batch_${what}`) || 1;

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from modules import sd_samplers_cfg_denoiser, sd_samplers_timesteps, shared
 from tile_host.hosts import controlnet
@@ -83,6 +83,10 @@ class Sampling(PassOfFamily):
 
         with answers_told(cursor.answered), hooked_model(denoiser, model_call):
             yield
+
+    def network(self, p: Any) -> nn.Module:
+        network: nn.Module = shared.sd_model.model.diffusion_model
+        return network
 
     def model(self, p: Any) -> Denoise:
         denoiser = p.sampler.model_wrap_cfg

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from tile_host.hosts.family import order
 from tile_host.hosts.protocol import Denoise
@@ -75,6 +75,11 @@ def _units(p: Any) -> tuple[Any, list[Any]]:
     return network, list(getattr(network, "control_params", None) or [])
 
 
+def networks(p: Any) -> list[nn.Module]:
+    models = [getattr(param, "control_model", None) for param in _units(p)[1]]
+    return [model for model in models if isinstance(model, nn.Module)]
+
+
 def is_uncut(p: Any) -> bool:
     """Is a unit on that gave its picture to the UNet's layers before sampling began?"""
     return any(_kind(param) == BOUND for param in _units(p)[1])
@@ -96,7 +101,7 @@ def hints(p: Any, surface: Surface, hires: bool, device: torch.device) -> Hints 
     for name in NEEDED:
         if any(not hasattr(param, name) for param in params):
             raise SettingsError(OLD.format(name))
-    return Hints(network, p, _Canvas((surface.height * OPT_F, surface.width * OPT_F), hires, device))
+    return Hints(network, p, _Canvas(surface, hires, device))
 
 
 def _sees_picture(param: Any) -> bool:
@@ -107,11 +112,16 @@ def _sees_picture(param: Any) -> bool:
 
 @dataclass(frozen=True)
 class _Canvas:
-    """A pass' canvas, of `size` (height, width) in pixels; `device`: where hints wait."""
+    """A pass' canvas; `device`: where hints wait."""
 
-    size: tuple[int, int]
+    surface: Surface
     hires: bool
     device: torch.device
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.surface.height * OPT_F, self.surface.width * OPT_F
 
 
 class _Unit:
@@ -140,7 +150,7 @@ class _Unit:
         return self._whole
 
     def _made(self, own: Tensor, mask: Tensor | None) -> dict[str, Tensor]:
-        hint = _fitted(own, self._canvas.size)
+        hint = _fitted(own, self._canvas.size, self._canvas.surface.wraps)
         whole = {"hint_cond": hint}
         if mask is not None:
             whole["effective_region_mask"] = F.interpolate(mask.float(), self._canvas.size, mode="bilinear")
@@ -262,11 +272,15 @@ def _unet_channels(network: Any) -> int:
     return int(getattr(network.model, "in_channels", 4))
 
 
-def _fitted(hint: Tensor, size: tuple[int, int]) -> Tensor:
-    """A hint [B, C, h, w] in the canvas' size; its mask, if it has one, stays hard."""
+def _fitted(hint: Tensor, size: tuple[int, int], wraps: tuple[bool, bool]) -> Tensor:
+    """A hint [B, C, h, w] in the canvas' size, smoothed across edges that are joined; its mask, if any, stays hard."""
     if hint.shape[-2:] == size:
         return hint
-    picture = F.interpolate(hint[:, :3].float(), size, mode="bilinear", antialias=True)
+    copies = [3 if joined else 1 for joined in wraps]  # it lies between itself
+    sides = [side * count for side, count in zip(size, copies)]
+    larger = F.interpolate(hint[:, :3].float().repeat(1, 1, *copies), sides, mode="bilinear", antialias=True)
+    top, left = (side * joined for side, joined in zip(size, wraps))
+    picture = larger[..., top : top + size[0], left : left + size[1]]
     return torch.cat([picture, F.interpolate(hint[:, 3:].float(), size)], 1) if hint.shape[1] > 3 else picture
 
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from tile_host.rows import Asked, Text
 from tile_methods.fuse import Prediction
@@ -138,6 +138,9 @@ class Sampling(Protocol):
 
     def followed(self, p: Any, after: Callable[[], None]) -> AbstractContextManager[None]:
         """Inside, `after` is called when the pass' sampling has ended, by an error too."""
+
+    def network(self, p: Any) -> nn.Module:
+        """What denoises now: the network whose convolutions see their neighbours."""
 
     def is_hires(self, p: Any) -> bool:
         """Is this the hires pass?"""
@@ -300,6 +303,9 @@ class Controls(Protocol):
         Raises:
             SettingsError: a version that is not known.
         """
+
+    def networks(self, p: Any) -> list[nn.Module]:
+        """Those that are on in this generation, as far as they are networks of torch."""
 
     def release(self, p: Any) -> None:
         """After an error: take out what they leave in the host, so that it cannot spoil another job."""

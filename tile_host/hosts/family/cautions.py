@@ -11,10 +11,6 @@ from tile_host.hosts import controlnet
 LLLITE = (
     "ControlNet-LLLite is on: its whole picture is fitted into every tile; allowed are other control models."
 )
-SEAMLESS = (
-    "'Tiling' is on: every tile is joined to itself, so that the picture is not seamless; "
-    "allowed is 'Tiling' or Tiled Diffusion."
-)
 HYPERTILE = (
     "Hypertile is on: it scrambles tiles and regions of another aspect ratio than the picture's; switch it off, "
     "or give tiles the picture's aspect ratio."
@@ -24,8 +20,6 @@ HYPERTILE = (
 def warnings(p: Any, same_aspect: bool) -> Iterator[str]:
     if controlnet.is_uncut(p):
         yield LLLITE
-    if p.tiling:
-        yield SEAMLESS
     if _hypertiled(p) and not same_aspect:
         yield HYPERTILE
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from backend.misc import image_resize
 from tile_host.hosts.family import order
@@ -156,6 +156,12 @@ def let_go_first(file: str, script_class: type, hook: str) -> None:
 def hints(p: Any, surface: Surface, hires: bool, device: torch.device) -> Hints:
     """The units put their networks into the pass later than our script is asked: they are looked for at each call."""
     return Hints(lambda: p.sd_model.forge_objects.unet.controlnet_linked_list, surface, device)
+
+
+def networks(p: Any) -> list[nn.Module]:
+    chain = Held(p.sd_model.forge_objects.unet.controlnet_linked_list).chain()
+    models = [getattr(net, "control_model", None) for net in chain]
+    return [model for model in models if isinstance(model, nn.Module)]
 
 
 def release(p: Any) -> None:

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from backend.sampling import condition as conditions
 from backend.sampling.sampling_function import sampling_cleanup, sampling_prepare
@@ -145,6 +145,10 @@ class Sampling(PassOfFamily):
             # The refiner: the host tells the denoiser of its new checkpoint before it makes room for it.
             attached.enter_context(patching.wrapped(denoiser, "update_inner_model", following))
             yield
+
+    def network(self, p: Any) -> nn.Module:
+        network: nn.Module = shared.sd_model.forge_objects.unet.model.diffusion_model
+        return network
 
     def model(self, p: Any) -> Denoise:
         unet = shared.sd_model.forge_objects.unet
