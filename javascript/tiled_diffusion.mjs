@@ -2,6 +2,7 @@
 
 import { letterbox, shrunk } from './lib/geometry.mjs';
 import * as page from './lib/gradio_bridge.mjs';
+import { JoinButton } from './lib/join_button.mjs';
 import { TabMemory } from './lib/layout_memory.mjs';
 import { PagePlan } from './lib/page_plan.mjs';
 import { ReferencePicture } from './lib/reference_picture.mjs';
@@ -15,6 +16,7 @@ class TabCanvas {
         this.tab = tab;
         this.opened = null; // the row that a selection opened
         this.plan = new PagePlan(tab);
+        this.join = new JoinButton(tab);
         this.memory = new TabMemory(tab);
         this.picture = new ReferencePicture(tab);
         this.editor = new RegionEditor({
@@ -59,6 +61,7 @@ class TabCanvas {
         if (this.editor.drag) return; // the pointer leads
         const regions = page.readRegions(this.tab);
         this.editor.colours = page.chosenColours();
+        this.editor.joins = page.joins(this.tab);
         this.editor.show(regions, page.canvasSize(this.tab));
         regions.forEach(({ enable, prompt }, index) => page.markRow(this.tab, index, this.editor.colour(index), enable ? prompt : ''));
     }
@@ -93,7 +96,8 @@ window.tiledDiffusion = {
 
 setInterval(() => {
     refresh();
-    for (const { plan, memory } of tabs) {
+    for (const { join, plan, memory } of tabs) {
+        join.follow();
         memory.follow();
         plan.follow();
     }

@@ -58,6 +58,22 @@ export function switchRegion(tab, index, on) {
     if (on) tick(find(`#MD-${tab}-enable-bbox-control input`), true);
 }
 
+/** Which edges of a tab's picture are joined; see `NO_JOINS` of geometry.mjs. */
+export function joins(tab) {
+    const seamless = find(`#MD-${tab}-seamless input`)?.value;
+    return { x: ['Horizontal', 'Both'].includes(seamless), y: ['Vertical', 'Both'].includes(seamless) };
+}
+
+/** The row of the host's buttons below its pictures. */
+export const pictureButtons = (tab) => find(`#image_buttons_${HOST_TAB[tab]}`);
+
+/** The picture that the host's gallery shows large, or its first. */
+export function shownPicture(tab) {
+    const gallery = find(`#${HOST_TAB[tab]}_gallery`);
+    const image = gallery?.querySelector('.preview > img, .preview button > img') ?? gallery?.querySelector('img');
+    return image?.naturalWidth ? image : null;
+}
+
 /** Open or close the row with a region's fields. */
 export function openRow(tab, index, open) {
     const label = row(tab, index)?.querySelector('.label-wrap');

@@ -1,6 +1,6 @@
 // Coloured boxes over a picture: draw, move, resize, nudge. Knows nothing of gradio.
 
-import { fromCorners, longestSide, move, resize, visible } from './geometry.mjs';
+import { NO_JOINS, copies, fromCorners, longestSide, move, resize, visible } from './geometry.mjs';
 
 const HANDLES = ['n', 'e', 's', 'w', 'ne', 'se', 'sw', 'nw'];
 const NUDGE = 8; // pixels of the canvas: one of the latent
@@ -33,6 +33,7 @@ export class RegionEditor {
         this.events = events;
         this.regions = []; // { enable, x, y, w, h, prompt, foreground }
         this.canvas = { width: 1, height: 1 };
+        this.joins = NO_JOINS; // of the picture's edges
         this.colours = []; // chosen by the person; the rest is made up
         this.selected = null;
         this.drag = null;
@@ -63,6 +64,7 @@ export class RegionEditor {
         if (this.selected !== null && !regions[this.selected]?.enable) this.selected = null;
         regions.forEach((region, index) => this.showBox(region, index));
         this.hint.hidden = regions.some((region) => region.enable);
+        this.root.classList.toggle('md-joined', this.joins.x || this.joins.y);
         this.root.classList.toggle('md-full', regions.every((region) => region.enable));
     }
 
@@ -71,10 +73,11 @@ export class RegionEditor {
     }
 
     showBox(region, index) {
-        const shown = region.enable ? visible(region) : null;
+        const shown = region.enable ? visible(region, this.joins) : null;
         const box = this.boxes[index] ?? (shown && this.makeBox(index));
         if (!box) return;
         box.hidden = !shown;
+        this.root.querySelectorAll(`.md-copy[data-index="${index}"]`).forEach((copy) => copy.remove());
         if (!shown) return;
         for (const [side, value] of [['left', shown.x], ['top', shown.y], ['width', shown.w], ['height', shown.h]]) {
             box.style[side] = `${100 * value}%`;
@@ -89,6 +92,15 @@ export class RegionEditor {
         box.classList.toggle('md-large', large);
         box.classList.toggle('md-foreground', Boolean(region.foreground));
         box.classList.toggle('md-selected', index === this.selected);
+        copies(shown).forEach((place) => this.showCopy(box, place));
+    }
+
+    /** What of a box goes on beyond a joined edge, as a box like it at the opposite side. */
+    showCopy(box, { x, y }) {
+        const copy = box.cloneNode(true);
+        copy.classList.add('md-copy');
+        Object.assign(copy.style, { left: `${100 * x}%`, top: `${100 * y}%` });
+        this.root.append(copy);
     }
 
     makeBox(index) {
@@ -137,13 +149,13 @@ export class RegionEditor {
         const to = this.at(event);
         const [dx, dy] = [to.x - from.x, to.y - from.y];
         if (drawn) {
-            const made = fromCorners(from.x, from.y, to.x, to.y);
+            const made = fromCorners(from.x, from.y, to.x, to.y, this.joins);
             if (made.w < SMALLEST || made.h < SMALLEST) return;
             if (!this.regions[index].enable) this.events.switchOn(index);
             this.set(index, made);
             this.select(index);
         } else {
-            this.set(index, handle ? resize(box, handle, dx, dy) : move(visible(box) ?? box, dx, dy));
+            this.set(index, handle ? resize(box, handle, dx, dy, this.joins) : move(visible(box, this.joins) ?? box, dx, dy, this.joins));
         }
     }
 
@@ -173,7 +185,7 @@ export class RegionEditor {
     keyOn(index, { key, shiftKey }) {
         const [dx, dy] = [this.canvas.width, this.canvas.height].map((side) => (NUDGE * (shiftKey ? 8 : 1)) / side);
         const moves = { ArrowLeft: [-dx, 0], ArrowRight: [dx, 0], ArrowUp: [0, -dy], ArrowDown: [0, dy] };
-        if (key in moves) this.set(index, move(this.regions[index], ...moves[key]));
+        if (key in moves) this.set(index, move(this.regions[index], ...moves[key], this.joins));
         else if (key === 'Delete' || key === 'Backspace') this.events.switchOff(index);
         else if (key === 'Escape') this.select(null);
         else if (key === 'Enter') this.events.edit(index);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { fromCorners, letterbox, longestSide, move, resize, shrunk, visible } from '../../javascript/lib/geometry.mjs';
+import { copies, fromCorners, letterbox, longestSide, move, resize, rolled, shrunk, visible } from '../../javascript/lib/geometry.mjs';
 
 const box = { x: 0.2, y: 0.3, w: 0.4, h: 0.2 };
 
@@ -51,4 +51,27 @@ test('a canvas for drawing boxes on is no larger than it must be', () => {
     assert.deepEqual(shrunk({ width: 16384, height: 16384 }, 1024), { width: 1024, height: 1024 });
     assert.deepEqual(shrunk({ width: 2048, height: 768 }, 1024), { width: 1024, height: 384 });
     assert.deepEqual(shrunk({ width: 16384, height: 4 }, 1024), { width: 1024, height: 1 });
+});
+
+test('where left and right are joined a box goes on at the other side', () => {
+    const joins = { x: true, y: false };
+    assert.deepEqual(fromCorners(0.75, 0.5, 1.25, 7, joins), { x: 0.75, y: 0.5, w: 0.5, h: 0.5 });
+    assert.deepEqual(fromCorners(0.25, 0, -0.25, 0.5, joins), { x: 0.75, y: 0, w: 0.5, h: 0.5 });
+    assert.deepEqual(fromCorners(-1, 0, 1, 1, joins), { x: 0, y: 0, w: 1, h: 1 });
+    assert.deepEqual(move(box, 0.75, 9, joins), { ...box, x: 0.95, y: 0.8 });
+    assert.deepEqual(move(box, 0.8, 0, joins), { ...box, x: 0 });
+    assert.deepEqual(resize(box, 'e', 0.5, 0, joins), { ...box, w: 0.9 });
+    assert.deepEqual(resize(box, 'w', -0.5, 0, joins), { ...box, x: 0.7, w: 0.9 });
+    assert.deepEqual(visible({ x: 0.9, y: 0.9, w: 0.4, h: 0.2 }, joins), { x: 0.9, y: 0.9, w: 0.4, h: 0.1 });
+});
+
+test('a box across a join is seen at both sides, across two of them at all corners', () => {
+    assert.deepEqual(copies({ x: 0.75, y: 0, w: 0.25, h: 1 }), []);
+    assert.deepEqual(copies({ x: 0.75, y: 0, w: 0.5, h: 1 }), [{ x: -0.25, y: 0 }]);
+    assert.deepEqual(copies({ x: 0.75, y: 0.5, w: 0.5, h: 1 }), [{ x: 0.75, y: -0.5 }, { x: -0.25, y: 0.5 }, { x: -0.25, y: -0.5 }]);
+});
+
+test('a picture is rolled by half along what is joined', () => {
+    assert.deepEqual(rolled({ width: 9, height: 6 }, { x: true, y: false }), [[4, 0], [-5, 0]]);
+    assert.deepEqual(rolled({ width: 9, height: 6 }, { x: true, y: true }), [[4, 3], [4, -3], [-5, 3], [-5, -3]]);
 });
