@@ -159,12 +159,8 @@ class Check:
         yield "Tiled VAE: the same picture", apart <= SAME, f"{apart} of 255"
 
     def latent_upscaler(self) -> str:
-        """Neo has no `Latent`."""
-        try:
-            known = [mode["name"] for mode in self.host.ask("latent-upscale-modes")]
-        except Refused:
-            known = ["Latent"]
-        return "Latent" if "Latent" in known else "Lanczos"
+        """Neo's are called otherwise."""
+        return str(self.host.ask("latent-upscale-modes")[0]["name"])
 
     def hires(self) -> Iterator[tuple[str, bool, str]]:
         small = BASE | {
