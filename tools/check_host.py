@@ -158,9 +158,12 @@ class Check:
         apart = distance(picture, self.pictures["Mixture of Diffusers"])
         yield "Tiled VAE: the same picture", apart <= SAME, f"{apart} of 255"
 
-    def latent_upscaler(self) -> str:
-        """Neo's are called otherwise."""
-        return str(self.host.ask("latent-upscale-modes")[0]["name"])
+    def hires_upscaler(self) -> str:
+        """Neo has none, and enlarges without an upscaler."""
+        try:
+            return "Latent" if self.host.ask("latent-upscale-modes") else "None"
+        except Refused:
+            return "Latent"
 
     def hires(self) -> Iterator[tuple[str, bool, str]]:
         small = BASE | {
@@ -168,7 +171,7 @@ class Check:
             "height": 256,
             "enable_hr": True,
             "hr_scale": 2,
-            "hr_upscaler": self.latent_upscaler(),
+            "hr_upscaler": self.hires_upscaler(),
         }
         small |= {"denoising_strength": 0.7, "hr_additional_modules": ["Use same choices"]}  # Forge needs it
         untiled, _ = self.draw("hires, untiled", small)
