@@ -7,6 +7,8 @@ import { TabMemory } from './lib/layout_memory.mjs';
 import { PagePlan } from './lib/page_plan.mjs';
 import { ReferencePicture } from './lib/reference_picture.mjs';
 import { RegionEditor } from './lib/region_editor.mjs';
+import { RegionModel } from './lib/region_model.mjs';
+import { ToolBar } from './lib/tool_bar.mjs';
 
 const LOOK_AGAIN = 150; // ms; the server may set fields, which tells nobody
 const BLANK = { fill: '#8b9099', line: '#a3a8b1', cells: 8, side: 512, most: 1024 };
@@ -19,16 +21,15 @@ class TabCanvas {
         this.join = new JoinButton(tab);
         this.memory = new TabMemory(tab);
         this.picture = new ReferencePicture(tab);
-        this.editor = new RegionEditor({
-            change: (index, box) => page.writeBox(tab, index, box),
-            switchOn: (index) => page.switchRegion(tab, index, true),
-            switchOff: (index) => page.switchRegion(tab, index, false),
+        this.model = new RegionModel((regions, changes) => page.writeRegions(tab, regions, changes));
+        this.editor = new RegionEditor(this.model, {
             select: (index) => this.openRow(index),
             edit: (index) => {
                 this.openRow(index);
                 page.focusPrompt(tab, index);
             },
         });
+        this.tools = new ToolBar(this.editor);
     }
 
     /** The selected region's fields are open; the row of the one before closes again. */
@@ -42,6 +43,8 @@ class TabCanvas {
     refresh() {
         const { root } = this.editor;
         this.picture.follow();
+        const place = page.toolPlace(this.tab);
+        if (place && !place.contains(this.tools.root)) place.append(this.tools.root);
         const shown = page.reference(this.tab);
         if (!shown) {
             this.editor.letGo();
@@ -56,14 +59,15 @@ class TabCanvas {
         }
         const [outer, inner] = [holder.getBoundingClientRect(), image.getBoundingClientRect()];
         const natural = { width: image.naturalWidth, height: image.naturalHeight };
-        const place = letterbox(natural, inner);
-        this.editor.layOver({ ...place, left: place.left + inner.left - outer.left, top: place.top + inner.top - outer.top });
+        const seen = letterbox(natural, inner);
+        this.editor.layOver({ ...seen, left: seen.left + inner.left - outer.left, top: seen.top + inner.top - outer.top });
         if (this.editor.drag) return; // the pointer leads
-        const regions = page.readRegions(this.tab);
+        this.model.follow(page.readRegions(this.tab));
         this.editor.colours = page.chosenColours();
         this.editor.joins = page.joins(this.tab);
-        this.editor.show(regions, page.canvasSize(this.tab));
-        regions.forEach(({ enable, prompt }, index) => page.markRow(this.tab, index, this.editor.colour(index), enable ? prompt : ''));
+        this.editor.show(page.canvasSize(this.tab));
+        this.tools.follow();
+        this.model.regions.forEach(({ enable, prompt }, index) => page.markRow(this.tab, index, this.editor.colour(index), enable ? prompt : ''));
     }
 }
 
@@ -91,6 +95,11 @@ window.tiledDiffusion = {
     createCanvas: (tab) => {
         const { picture } = tabs.find((other) => other.tab === tab);
         picture.show((tab === 'i2i' && page.img2imgInput()) || blankCanvas(page.pageSize(tab)));
+    },
+    /** What the list of layouts does; the list then shows none again. */
+    layOut: (tab, layout) => {
+        tabs.find((other) => other.tab === tab).editor.layOut(layout);
+        return null;
     },
 };
 

@@ -21,7 +21,7 @@ from tile_host.picture_text import picture_text
 from tile_host.region_files import written_regions
 from tile_host.rows import Asked
 from tile_host.upscaling import prepared_input
-from tile_host.words import check_prompts, without_comments
+from tile_host.words import check_prompts, in_pictures, without_comments
 from tile_methods.joins import Joins, joined
 from tile_methods.noise import add_noise
 from tile_utils import patching
@@ -67,6 +67,7 @@ class TiledGeneration(Generation):
         self._waiting = False  # the last pass was hooked, and no model call came
         self._active: list[tuple[int, RegionSettings]] = []  # regions that are switched on
         self._written = settings.regions  # into the picture
+        self._said: dict[int, list[RegionSettings]] = {}  # regions that are on as they are in each picture
         self._seeds: dict[int, int] = {}  # of these, for the first picture
 
     def begin(self, p: Any) -> None:
@@ -98,7 +99,10 @@ class TiledGeneration(Generation):
         self._written, sentence = written_regions(self.settings)
         if sentence:
             host.job.tell(p, sentence)
-        # A dict of its own: an X/Y/Z plot's copies of `p` share theirs.
+        self._write_text(p)
+
+    def _write_text(self, p: Any) -> None:
+        """Into a dict of its own: an X/Y/Z plot's copies of `p` share theirs."""
         text = picture_text(self._infotext(p, use_main_prompt=True), self._infotext)
         p.extra_generation_params = {**p.extra_generation_params, INFOTEXT_KEY: text}
 
@@ -126,7 +130,10 @@ class TiledGeneration(Generation):
         if all_seeds is p.seeds and not use_main_prompt:
             index += p.iteration * p.batch_size
         regions = list(self._written)
-        for number, _ in self._active:
+        for number, region in self._active:
+            said = self._said[number][index] if number in self._said else region
+            if said != region:  # wildcards were drawn
+                regions[number] = replace(regions[number], prompt=said.prompt, neg_prompt=said.neg_prompt)
             regions[number] = replace(regions[number], seed=self._seeds[number] + index)
         return to_infotext(replace(self.settings, regions=tuple(regions)))
 
@@ -145,8 +152,13 @@ class TiledGeneration(Generation):
         """
         self.end_pass()
         _check_latent(x)
+        if not self._said and self._active:  # the scripts that write prompts have all done so
+            self._said = {i: in_pictures(p, i, region, self._seeds[i]) for i, region in self._active}
+            self._write_text(p)
+        first = p.iteration * p.batch_size
+        regions = [(i, self._said[i][first : first + p.batch_size]) for i, _ in self._active]
         kept, size = _kept(p, x, conds), (x.shape[-2], x.shape[-1])
-        drawn = Pass(p, self.settings, self._active, size, x.device, kept=kept, wraps=self._wraps)
+        drawn = Pass(p, self.settings, regions, size, x.device, kept=kept, wraps=self._wraps)
         self._log("hires pass" if host.sampling.is_hires(p) else "pass", drawn)
         self._pass.enter_context(drawn.networks.restored())
         self._add_noise(p, drawn, noise)

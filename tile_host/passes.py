@@ -56,7 +56,8 @@ class Pass:
 
     Args:
         p: the host's processing object, with its sampler.
-        regions: those that are switched on, by their index on the page.
+        regions: those that are switched on, by their index on the page, as they are in each picture of the batch: no
+            more than what they say differs.
         device: where the latent lives.
         after: changes of x0, in their order; guidance is affine, so rows may be changed before it.
         kept: what the host's mask keeps as it is.
@@ -67,7 +68,7 @@ class Pass:
         self,
         p: Any,
         settings: TiledDiffusionSettings,
-        regions: Sequence[tuple[int, RegionSettings]],
+        regions: Sequence[tuple[int, Sequence[RegionSettings]]],
         size: tuple[int, int],
         device: torch.device,
         after: Sequence[After] = (),
@@ -81,15 +82,16 @@ class Pass:
         self.windows: dict[int, Window] = {}
         """Of the regions that are drawn on this canvas, by index."""
         shapes: dict[int, Tensor | None] = {}
-        for index, region in regions:
+        for index, (region, *_) in regions:
             box = (region.x, region.y, region.w, region.h)
             window = region_window(*box, surface, multiple, covered=bool(region.mask))
             shape = None if window is None else _shape(region, window, size, device)
             if window is not None and (shape is None or shape.any()):
                 self.windows[index], shapes[index] = window, shape
         # 0 are the main prompt's words
-        drawn = {index + 1: region for index, region in regions if index in self.windows}
-        self._words = RegionWords(p, drawn)
+        said = {index + 1: pictures for index, pictures in regions if index in self.windows}
+        drawn = {number: region for number, (region, *_) in said.items()}
+        self._words = RegionWords(p, said)
         self.networks = self._words.networks
         self.layout = Layout(
             surface,

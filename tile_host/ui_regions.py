@@ -13,6 +13,7 @@ from tile_host import region_files
 from tile_host.ui_component import component
 from tile_utils.exchange import to_args
 from tile_utils.infotext import read_params
+from tile_utils.layouts import LAYOUTS
 from tile_utils.settings import (
     RegionSettings,
     SettingsError,
@@ -65,6 +66,7 @@ class RegionControls:
         create = gr.Button(label, elem_id=f"MD-create-canvas-{self._tab}", size="sm")
         with gr.Column(elem_id=f"MD-bbox-ref-{self._tab}", elem_classes=["md-reference"]):
             gr.HTML(HINT)
+        gr.HTML("", elem_id=f"MD-{self._tab}-tools")  # the page's script puts its buttons there
         create.click(fn=None, inputs=[], outputs=[], _js=f"() => tiledDiffusion.createCanvas('{self._tab}')")
 
     def _file_controls(self) -> tuple[Any, Any, Any]:
@@ -78,6 +80,21 @@ class RegionControls:
             load = ToolButton(
                 "📂", elem_id=f"MD-{self._tab}-cfg-load", tooltip="Load the regions of this file"
             )
+            layouts = gr.Dropdown(
+                label="Layout",
+                choices=list(LAYOUTS),
+                value=None,
+                elem_id=f"MD-{self._tab}-layouts",
+                tooltip="Draws these regions; the prompts that are there stay",
+                scale=3,
+            )
+        layouts.do_not_save_to_config = True
+        layouts.input(
+            fn=None,
+            inputs=[layouts],
+            outputs=[layouts],
+            _js=f"(name) => tiledDiffusion.layOut('{self._tab}', {json.dumps(LAYOUTS)}[name] ?? [])",
+        )
         return name, save, load
 
     def _region(self, index: int) -> dict[str, Any]:

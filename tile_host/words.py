@@ -46,17 +46,36 @@ def check_prompts(regions: Sequence[tuple[int, RegionSettings]]) -> None:
                 )
 
 
+def in_pictures(p: Any, index: int, region: RegionSettings, seed: int) -> list[RegionSettings]:
+    """A region as it is in each picture of the generation: its wildcards are drawn by its seed, which counts on.
+
+    Raises:
+        SettingsError: what was drawn holds AND.
+    """
+    seeds = [seed + number for number in range(len(p.all_prompts))]
+    texts = host.words.resolved(p, region.prompt, region.neg_prompt, seeds)
+    pictures = [replace(region, prompt=prompt, neg_prompt=negative) for prompt, negative in texts]
+    check_prompts([(index, said) for said in pictures])
+    return pictures
+
+
 class RegionWords:
     """What the regions of one sampling pass say, by number; made anew when the host changes its checkpoint.
 
-    A region's prompt is the main prompt of each picture of the batch, a comma, and its own, styles around both.
+    A region's prompt is the main prompt of each picture of the batch, a comma, and its own, styles around both. Its
+    networks are those that it mentions in the batch's first picture, as it is with the main prompt's.
+
+    Args:
+        regions: each as it is in every picture of the batch.
     """
 
-    def __init__(self, p: Any, regions: Mapping[int, RegionSettings]) -> None:
+    def __init__(self, p: Any, regions: Mapping[int, Sequence[RegionSettings]]) -> None:
         self._p = p
-        parsed = {number: host.words.without_networks(region.prompt) for number, region in regions.items()}
-        self._own = {n: (text, regions[n].neg_prompt) for n, (text, _) in parsed.items()}
-        self._mentions = {number: mentions for number, (_, mentions) in parsed.items()}
+        self._own = {
+            number: [(host.words.without_networks(said.prompt)[0], said.neg_prompt) for said in pictures]
+            for number, pictures in regions.items()
+        }
+        self._mentions = {n: host.words.without_networks(said[0].prompt)[1] for n, said in regions.items()}
         self.networks = host.words.networks(p, list(self._mentions.values()))
         self.keys: dict[int, Hashable] = dict(zip(regions, self.networks.keys))
         self._checkpoint = host.facts.checkpoint()
@@ -90,12 +109,18 @@ class RegionWords:
         """Its prompts for every picture of the batch, encoded once, by its own networks."""
         if number not in self._encoded:
             self.networks.use(self.keys[number])
-            own, own_negative = self._own[number]
+            own, own_negative = zip(*self._own[number])
             prompts, negatives = host.words.prompts(self._p)
             self._encoded[number] = host.words.encode(
                 self._p,
-                [with_own(text, own, partial(self._styled, False), joined_part) for text in prompts],
-                [with_own(text, own_negative, partial(self._styled, True), joined) for text in negatives],
+                [
+                    with_own(text, said, partial(self._styled, False), joined_part)
+                    for text, said in zip(prompts, own)
+                ],
+                [
+                    with_own(text, said, partial(self._styled, True), joined)
+                    for text, said in zip(negatives, own_negative)
+                ],
                 self._mentions[number],
             )
         return self._encoded[number]

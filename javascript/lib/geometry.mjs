@@ -4,7 +4,7 @@ const DIGITS = 4; // the number fields' step
 
 export const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
-const round = (value) => Number(value.toFixed(DIGITS));
+export const round = (value) => Number(value.toFixed(DIGITS));
 
 /** Which opposite edges of the picture are joined: left and right (x), top and bottom (y). */
 export const NO_JOINS = { x: false, y: false };

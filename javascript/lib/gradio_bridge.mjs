@@ -4,7 +4,9 @@ const app = () => (typeof gradioApp === 'function' ? gradioApp() : document);
 /** The first element of the page that a CSS selector matches. */
 export const find = (selector) => app().querySelector(selector);
 
-const FIELDS = ['x', 'y', 'w', 'h'];
+const NUMBERS = { x: 'x', y: 'y', w: 'w', h: 'h', feather_ratio: 'feather', seed: 'seed' };
+const TEXTS = { prompt: 'prompt', neg_prompt: 'neg-prompt', blend_mode: 'blend-mode', mask: 'mask' };
+const BY_SERVER = ['blend_mode'];
 const INPUTS = ['img2img_image', 'img2img_sketch', 'img2maskimg', 'inpaint_sketch', 'img_inpaint_base'];
 const HOST_TAB = { t2i: 'txt2img', i2i: 'img2img' };
 
@@ -24,6 +26,7 @@ function type(field, value) {
 }
 
 const promptField = (tab, index) => textField(`MD-${tab}-${index + 1}-prompt`);
+let sent = 0; // of layouts: the same one sent twice is no change
 const row = (tab, index) => find(`#MD-${tab}-${index + 1}-region`);
 /** Send a text to the server by a hidden text box. */
 export function send(id, text) {
@@ -32,30 +35,41 @@ export function send(id, text) {
 
 const enableBox = (tab, index) => find(`#MD-bbox-${tab}-${index + 1}-enable input`);
 
-/** All regions of a tab as the fields say: [{ enable, x, y, w, h, prompt, foreground }]. */
+/** All regions of a tab as the fields say, named as the server's settings. */
 export function readRegions(tab) {
     const regions = [];
     for (let box; (box = enableBox(tab, regions.length));) {
         const id = `MD-${tab}-${regions.length + 1}`;
-        const [x, y, w, h] = FIELDS.map((name) => number(`${id}-${name}`));
-        const foreground = find(`#${id}-blend-mode input`)?.value === 'Foreground';
-        regions.push({ enable: box.checked, x, y, w, h, prompt: promptField(tab, regions.length)?.value ?? '', foreground });
+        const region = { enable: box.checked };
+        for (const [name, field] of Object.entries(NUMBERS)) region[name] = number(`${id}-${field}`);
+        for (const [name, field] of Object.entries(TEXTS)) region[name] = textField(`${id}-${field}`)?.value ?? '';
+        regions.push(region);
     }
     return regions;
-}
-
-export function writeBox(tab, index, box) {
-    for (const name of FIELDS) type(numberField(`MD-${tab}-${index + 1}-${name}`), box[name]);
 }
 
 function tick(box, on) {
     if (box && box.checked !== on) box.click();
 }
 
-/** Switch a region on or off; with the first one that is on, regions as such. */
-export function switchRegion(tab, index, on) {
-    tick(enableBox(tab, index), on);
-    if (on) tick(find(`#MD-${tab}-enable-bbox-control input`), true);
+/** Set the changed fields of regions, [{ index, fields }] of all of them as they are now. With the first one that is
+ * switched on regions as such are. What only a person can choose goes by the server, and arrives later. */
+export function writeRegions(tab, regions, changes) {
+    const switched = changes.some(({ fields }) => fields.enable);
+    if (changes.some(({ fields }) => BY_SERVER.some((name) => name in fields))) {
+        const { enable_bbox_control, ...layout } = readLayout(tab);
+        sent += 1;
+        send(`MD-${tab}-layout`, JSON.stringify({ ...layout, regions, enable_bbox_control: enable_bbox_control || switched, sent }));
+        return;
+    }
+    for (const { index, fields: { enable, ...fields } } of changes) {
+        for (const [name, value] of Object.entries(fields)) {
+            const id = `MD-${tab}-${index + 1}-${NUMBERS[name] ?? TEXTS[name]}`;
+            type(name in NUMBERS ? numberField(id) : textField(id), value);
+        }
+        if (enable !== undefined) tick(enableBox(tab, index), enable);
+    }
+    if (switched) tick(find(`#MD-${tab}-enable-bbox-control input`), true);
 }
 
 /** Which edges of a tab's picture are joined; see `NO_JOINS` of geometry.mjs. */
@@ -98,19 +112,12 @@ export function readLayout(tab) {
     return {
         enable_bbox_control: ticked(`MD-${tab}-enable-bbox-control`),
         draw_background: ticked(`MD-${tab}-draw-background`),
-        regions: readRegions(tab).map(({ enable, x, y, w, h, prompt }, index) => {
-            const id = `MD-${tab}-${index + 1}`;
-            return {
-                enable, x, y, w, h, prompt,
-                neg_prompt: textField(`${id}-neg-prompt`)?.value ?? '',
-                blend_mode: textField(`${id}-blend-mode`)?.value,
-                feather_ratio: number(`${id}-feather`),
-                seed: number(`${id}-seed`),
-                mask: textField(`${id}-mask`)?.value ?? '',
-            };
-        }),
+        regions: readRegions(tab),
     };
 }
+
+/** Where the buttons over a tab's canvas belong. */
+export const toolPlace = (tab) => find(`#MD-${tab}-tools`);
 
 /** Does a tab have a reference image, to be seen or not? */
 export const hasReference = (tab) => Boolean(find(`#MD-bbox-ref-${tab} img[src]`));

@@ -4,13 +4,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.test_regions import box_of, drag, fields, near, opened, overlay
-from tools.page import running_page, set_number
-
-
-@pytest.fixture(scope="module")
-def address(checkpoint):
-    with running_page(checkpoint) as url:
-        yield url
+from tools.page import set_number
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tools.page import open_accordion, open_page, running_page
+from tools.page import open_accordion, open_page
 
 PARTS = """
 const all = (tab, kind) => [...document.querySelectorAll(kind)]
@@ -14,8 +14,9 @@ const textOf = (part) => {
 };
 const meet = (a, b) => a.right > b.left && a.left < b.right && a.bottom > b.top && a.top < b.bottom;
 """
+SLIDERS = ".block:has(input[type=range]):has(input[type=number])"
 LABELS_ON_NUMBERS = f"""(tab) => {{ {PARTS}
-    return all(tab, '.block:has(input[type=range])').filter((slider) => meet(
+    return all(tab, '{SLIDERS}').filter((slider) => meet(
         textOf(slider.querySelector('label > span')),
         slider.querySelector('input[type=number]').getBoundingClientRect(),
     )).map((slider) => slider.id);
@@ -25,14 +26,8 @@ SQUEEZED = f"""(tab) => {{ {PARTS}
         .filter((button) => textOf(button).width + 16 > button.getBoundingClientRect().width)
         .map((button) => button.id);
 }}"""
-COUNT = f"(tab) => {{ {PARTS} return all(tab, '.block:has(input[type=range]), button:not(.tool)').length; }}"
+COUNT = f"(tab) => {{ {PARTS} return all(tab, '{SLIDERS}, button:not(.tool)').length; }}"
 WIDTHS = (900, 1024, 1100, 1280, 1366, 1440, 1920, 2560)
-
-
-@pytest.fixture(scope="module")
-def address(checkpoint):
-    with running_page(checkpoint) as url:
-        yield url
 
 
 @pytest.mark.parametrize("tab", ["t2i", "i2i"])

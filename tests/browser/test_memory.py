@@ -22,12 +22,6 @@ READ = """ids => Object.fromEntries(ids.map(id => {
 }))"""
 
 
-@pytest.fixture(scope="module")
-def address(checkpoint):
-    with running_page(checkpoint) as url:
-        yield url
-
-
 def controls(page, tab):
     """{element id: value} of every control that a tab shows, two regions included."""
     ids = []

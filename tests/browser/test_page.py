@@ -6,14 +6,7 @@ import time
 import pytest
 from playwright.sync_api import expect
 
-from tools.page import open_accordion, open_page, running_page, set_number
-
-
-@pytest.fixture(scope="module")
-def address(checkpoint):
-    """A running mini WebUI with random weights."""
-    with running_page(checkpoint) as url:
-        yield url
+from tools.page import open_accordion, open_page, set_number
 
 
 @pytest.fixture

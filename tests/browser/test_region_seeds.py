@@ -1,18 +1,11 @@
 """♻️: the seeds of the pictures on this page, whoever else draws."""
 
-import pytest
 from playwright.sync_api import expect
 
 from tests.browser.test_regions import drag, opened
-from tools.page import running_page, set_number
+from tools.page import set_number
 
 VIEW = {"width": 1300, "height": 1600}
-
-
-@pytest.fixture(scope="module")
-def address(checkpoint):
-    with running_page(checkpoint) as url:
-        yield url
 
 
 def generate(page, host):

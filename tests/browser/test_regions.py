@@ -6,16 +6,10 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from tools.page import open_accordion, open_page, running_page, set_number
+from tests.browser.conftest import MOST
+from tools.page import open_accordion, open_page, set_number
 
 HOST = {"t2i": "txt2img", "i2i": "img2img"}
-MOST = 16  # regions
-
-
-@pytest.fixture(scope="module")
-def address(checkpoint):
-    with running_page(checkpoint, "--md-max-regions", str(MOST)) as url:
-        yield url
 
 
 @pytest.fixture(params=["t2i", "i2i"])

@@ -211,6 +211,9 @@ class Words(Protocol):
     def without_networks(self, prompt: str) -> tuple[str, Mentions]:
         """(the prompt without its mentions of networks, these)."""
 
+    def resolved(self, p: Any, prompt: str, negative: str, seeds: Sequence[int]) -> list[tuple[str, str]]:
+        """(prompt, negative prompt) for a picture of each seed, as extensions for wildcards write them."""
+
     def styled(self, p: Any, text: str, negative: bool) -> str:
         """What the host makes of a prompt by the generation's styles."""
 

@@ -12,6 +12,7 @@ from modules import extra_networks, prompt_parser, sd_samplers, shared
 from tile_host.hosts.controlnet import marked_as as marked_as
 from tile_host.hosts.family import networks as family_networks
 from tile_host.hosts.family.networks import RegionNetworks
+from tile_host.hosts.family.wildcards import resolved as resolved
 from tile_host.hosts.protocol import Mentions
 from tile_host.rows import Text
 

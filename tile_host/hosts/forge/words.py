@@ -11,6 +11,7 @@ import torch
 from backend import memory_management, utils
 from modules import prompt_parser, shared
 from tile_host.hosts.family.networks import RegionNetworks
+from tile_host.hosts.family.wildcards import resolved as resolved
 from tile_host.hosts.family.words import Encoded, rows_of, steps_of
 from tile_host.hosts.family.words import comments_are_cut as comments_are_cut
 from tile_host.hosts.family.words import networks_key as networks_key
