@@ -42,8 +42,5 @@ def problem() -> str | None:
     if hook is None or "kwargs" not in inspect.signature(hook).parameters:
         return "this WebUI is older than 1.10; Tiled Diffusion and Tiled VAE need 1.10 or newer and stay off."
     if host_name() is None:
-        known = f"{A1111}, {FORGE}"
-        return (
-            f"this WebUI is none of those that they know ({known}); Tiled Diffusion and Tiled VAE stay off."
-        )
+        return "this WebUI is neither AUTOMATIC1111's nor Forge nor Forge Neo; Tiled Diffusion and Tiled VAE stay off."
     return None
