@@ -27,10 +27,13 @@ from miniwebui import render, webui  # noqa: E402
 SIZE = ("--width", "512", "--height", "256")
 PROMPTS = ("sea, sunset", "meadow, day", "city skyline, night", "mountains, day")
 TILES = {"tile_width": 32, "tile_height": 32, "overlap": 16}
+SHIFTED = {"overlap": 4, "shift_tiles": True}
 CANVASES = {
     "whole": {"tile_width": 64, "tile_height": 32},
     "Mixture of Diffusers": {**TILES, "method": "Mixture of Diffusers"},
     "MultiDiffusion": {**TILES, "method": "MultiDiffusion"},
+    "Mixture of Diffusers, shifted": {**TILES, **SHIFTED, "method": "Mixture of Diffusers"},
+    "MultiDiffusion, shifted": {**TILES, **SHIFTED, "method": "MultiDiffusion"},
 }
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,7 +32,15 @@ def test_the_line_tells_what_shifted_tiles_save():
     moving = a.Sizes(32, 32, 4, 4, MIXTURE, shift_tiles=True)
     assert a.describe(picture(2048, 2048), moving) == (
         "Picture, 2048×2048 pixels: 10×10 tiles of 256×256, elsewhere at every step, 25 batches a step, 100 times the "
-        "work of one tile, 2.2 times less than with half a tile of overlap."
+        "work of one tile, 2.2 times faster than overlap 16."
+    )
+    moving = a.Sizes(96, 96, 8, 4, MIXTURE, shift_tiles=True)
+    assert "81 times the work of one tile, 2.8 times faster than overlap 48" in a.describe(
+        picture(6144, 6144), moving
+    )
+    assert "faster" not in a.describe(picture(1024, 512), moving)  # as many tiles as without
+    assert "7×2 tiles of 768×768, elsewhere at every step, 4 batches a step, 14 times" in a.describe(
+        picture(4096, 1024), replace(moving, overlap=12)
     )
     multi = a.Sizes(96, 96, 12, 4, "MultiDiffusion", shift_tiles=True)
     assert list(a.warnings(picture(4096, 4096), multi, 64)) == []
@@ -50,6 +60,8 @@ def test_the_line_tells_what_shifted_tiles_save():
         (a.Sizes(96, 32, 16, 4, MIXTURE), (4096, 256), 64, None),  # a low canvas: one row of wide tiles
         (a.Sizes(192, 192, 48, 4, MIXTURE), (4096, 4096), 64, "more than twice the 512×512 pixels"),
         (PLAIN, (4096, 4096), None, None),
+        (a.Sizes(96, 96, 28, 4, MIXTURE, True), (4096, 4096), 64, "Overlap above 24 costs time"),
+        (a.Sizes(96, 96, 24, 4, "MultiDiffusion", True), (4096, 4096), 64, None),
         (a.Sizes(32, 32, 96, 4, "MultiDiffusion"), (256, 256), 64, None),  # one tile: nothing to warn of
     ],
 )  # fmt: skip
@@ -83,6 +95,16 @@ def test_recommended_sizes_fit_the_controls_the_canvas_and_the_memory(width, hei
         used = grid.tile_area * sizes.tile_batch_size * a.ROWS * a.BYTES_PER_LATENT_PIXEL
         assert used <= free * 2**20
     assert "latent pixels" in a.explain(sizes, free)
+
+
+@pytest.mark.parametrize("method", [MIXTURE, "MultiDiffusion"])
+def test_tiles_shift_where_that_is_less_work(method):
+    large = a.recommend([picture(4096, 4096)], method, 64, None)
+    assert (large.shift_tiles, large.overlap) == (True, 12)
+    assert "overlap 12, shifted at every step" in a.explain(large, None)
+    small = a.recommend([picture(1024, 768)], MIXTURE, 64, None)  # of as many tiles either way
+    assert (small.shift_tiles, small.overlap) == (False, 48)
+    assert "shifted" not in a.explain(small, None)
 
 
 def test_more_memory_draws_more_tiles_at_once():

@@ -96,7 +96,8 @@ def test_recommended_sizes_go_into_the_controls(ui_sizes, monkeypatch, caplog):
     told = []
     monkeypatch.setattr(gr, "Info", told.append)
     sizes = ui_sizes._recommended(json.dumps(PLAN))
-    assert (sizes.tile_width, sizes.overlap, sizes.method) == (96, 72, "MultiDiffusion")
+    assert (sizes.tile_width, sizes.overlap, sizes.method) == (96, 12, "MultiDiffusion")
+    assert sizes.shift_tiles
     assert "for 3.9 GiB of free memory: tiles of 96×96 latent pixels (768×768 image pixels)" in told[0]
     monkeypatch.setattr(gr, "Warning", told.append)
     assert ui_sizes._recommended("{}") is None

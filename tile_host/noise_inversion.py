@@ -159,7 +159,8 @@ class NoiseInversion:
             x, image = (rows.expand(parts, *rows.shape[1:]) for rows in (x, image_cond))
             sigma = sigmas[i].to(x).expand(parts)
             cond = host.sampling.condition(level.text, image)
-            step = Step(i - 1, i - 1, len(levels))
+            # numbered backwards, so that a grid that moves lies where it will lie when this level is drawn
+            step = Step(len(levels) - i, i - 1, len(levels))
             out = drawn.denoise(model, x, sigma, cond, step, level.asked, progress.after_batch)
             denoised = (out * level.weights.to(out)).sum(0, keepdim=True)
             progress.after_step(denoised)

@@ -40,9 +40,9 @@ class SizeAdvice:
             elem_id=f"MD-{self._tab}-recommend",
             size="sm",
             min_width=100,
-            tooltip="Tile, overlap and batch that suit the picture's size and the free memory",
+            tooltip="Tile, overlap, shift and batch that suit the picture's size and the free memory",
         )
-        names = ["tile_width", "tile_height", "overlap", "tile_batch_size"]
+        names = ["tile_width", "tile_height", "overlap", "tile_batch_size", "shift_tiles"]
         outputs = [controls[name] for name in names]
 
         def recommend(text: str) -> list[Any]:

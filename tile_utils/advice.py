@@ -79,14 +79,17 @@ def describe(drawn: Pass, sizes: Sizes, pictures: int = 1, pace: float | None = 
         f"{', elsewhere at every step' if more else ''}, "
         f"{batches} {'batch' if batches == 1 else 'batches'} a step, {count} times the work of one tile"
     )
-    still = work(
-        drawn, replace(sizes, overlap=min(sizes.tile_width, sizes.tile_height) // 2, shift_tiles=False)
-    )
-    if more and still > work(drawn, sizes):
-        line += f", {still / work(drawn, sizes):.1f} times less than with half a tile of overlap"
+    still = _half_overlapping(sizes)
+    if more and work(drawn, still) > work(drawn, sizes):
+        line += f", {work(drawn, still) / work(drawn, sizes):.1f} times faster than overlap {still.overlap}"
     if pace is None:
         return f"{line}."
     return f"{line}; about {_duration(work(drawn, sizes) * pictures * pace)} at the last picture's speed."
+
+
+def _half_overlapping(sizes: Sizes) -> Sizes:
+    """The same tiles, standing still, with the overlap that they need then."""
+    return replace(sizes, overlap=min(sizes.tile_width, sizes.tile_height) // 2, shift_tiles=False)
 
 
 def _duration(seconds: float) -> str:
@@ -117,8 +120,8 @@ def warnings(drawn: Pass, sizes: Sizes, native: int | None = None) -> Iterator[s
         and drawn.denoise > LOW_DENOISE
     ):
         yield f"MultiDiffusion with less than half a tile of overlap ({side // 2}) shows seams."
-    elif axis.overlap * 4 > side * 3 or (sizes.method != MULTI and axis.overlap * 2 > side):
-        yield f"Overlap above {side * (3 if sizes.method == MULTI else 2) // 4} costs time and gains nothing."
+    elif axis.overlap > (most := side * (1 if sizes.shift_tiles else 3 if sizes.method == MULTI else 2) // 4):
+        yield f"Overlap above {most} costs time and gains nothing."
     if native is None:
         return
     pixels, mean = native * OPT_F, sqrt(grid.tile_area)
@@ -133,7 +136,8 @@ def recommend(
 ) -> Sizes:
     """Sizes that suit the largest pass and `free` MiB of device memory (None: no device that tells).
 
-    The tile is 1.5 times the model's side where it fits, as few tiles as that gives; its batch fills the memory.
+    The tile is 1.5 times the model's side where it fits, as few tiles as that gives; its batch fills the memory. Tiles
+    shift where that is less work.
 
     Args:
         row_cost: memory relative to half precision.
@@ -145,10 +149,13 @@ def recommend(
     while budget is not None and side > SMALLEST_TILE and side * side > budget:
         side -= STEP
     overlap = side * (3 if method == MULTI else 2) // 4 // 4 * 4
-    grid = largest.grid(Sizes(side, side, overlap, 1, method))
-    fitting = 4 if budget is None else int(budget // grid.tile_area)
-    batch = max(1, min(fitting, len(grid), LARGEST_BATCH))
-    return Sizes(side, side, overlap, batch, method)
+    sizes = Sizes(side, side, overlap, 1, method)
+    moving = replace(sizes, overlap=side // 8 // 4 * 4, shift_tiles=True)
+    if work(largest, moving) < work(largest, sizes):
+        sizes = moving
+    fitting = 4 if budget is None else int(budget // largest.grid(sizes).tile_area)
+    batch = max(1, min(fitting, largest.tiles(sizes), LARGEST_BATCH))
+    return replace(sizes, tile_batch_size=batch)
 
 
 def _multiple(side: float) -> int:
@@ -162,6 +169,6 @@ def explain(sizes: Sizes, free: int | None) -> str:
     )
     return (
         f"Recommended {memory}: tiles of {sizes.tile_width}×{sizes.tile_height} latent pixels "
-        f"({sizes.tile_width * OPT_F}×{sizes.tile_height * OPT_F} image pixels), overlap {sizes.overlap}, "
-        f"{sizes.tile_batch_size} at a time."
+        f"({sizes.tile_width * OPT_F}×{sizes.tile_height * OPT_F} image pixels), overlap {sizes.overlap}"
+        f"{', shifted at every step' if sizes.shift_tiles else ''}, {sizes.tile_batch_size} at a time."
     )

@@ -181,6 +181,8 @@ def test_the_line_follows_the_page_and_recommend_sets_the_sizes(context, address
     expect(line).to_contain_text("4096×1024 pixels")
     page.click("#MD-t2i-recommend")
     expect(page.locator("#MD-t2i-latent-tile-width input[type=number]")).to_have_value("96")
+    expect(page.locator("#MD-t2i-shift-tiles input")).to_be_checked()
+    expect(line).to_contain_text("7×2 tiles of 768×768, elsewhere at every step")
     expect(line).not_to_contain_text("⚠")
     assert page.errors == []
 
