@@ -114,7 +114,7 @@ def main() -> None:
     seeds = range(1, options.seeds + 1)
     rows = [[Image.fromarray(p.astype(np.uint8)) for p in letters(seeds, kind)[:4]] for kind in KINDS]
     if options.sheet:
-        save_sheet(options.sheet, [row[start : start + 2] for row in rows for start in (0, 2)])
+        save_sheet(options.sheet, rows)
 
 
 if __name__ == "__main__":

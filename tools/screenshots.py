@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 from typing import Any
 
-from tools.page import PATIENCE_MS, ROOT, chromium, open_accordion, running_page, set_number
+from tools.page import PATIENCE_MS, ROOT, choose, chromium, open_accordion, running_page, set_number
 
 IMAGES = ROOT / "docs/images"
 DEMO = ROOT / "miniwebui/models/Stable-diffusion/demo.safetensors"
@@ -18,6 +18,8 @@ REGIONS = (
     ("meadow", 24, "Background", ((0.45, 0.0), (1.0, 1.0))),
     ("meadow, red balloon", 44, "Foreground", ((0.6, 0.0), (0.95, 1.0))),
 )
+STROKE = ((0.1, 0.7), (0.2, 0.3), (0.25, 0.75))
+"""Of the brush, in fractions of the picture."""
 
 
 def draw_panorama(page: Any) -> None:
@@ -72,6 +74,29 @@ def draw_regions(page: Any) -> None:
     page.wait_for_timeout(1000)
 
 
+def draw_shapes(page: Any) -> None:
+    """A person before a background, and a stroke of the brush."""
+    open_accordion(page, "MD-t2i-enabled")
+    set_number(page, "txt2img_width", 1024)
+    page.click("#MD-t2i-regions .label-wrap")
+    page.click("#MD-create-canvas-t2i")
+    page.wait_for_selector("#MD-bbox-ref-t2i .md-regions")
+    choose(page, "MD-t2i-layouts", "Person before background")
+    page.wait_for_selector('#MD-bbox-ref-t2i .md-region[data-index="1"].md-foreground')
+    page.locator("#MD-t2i-tools input[type=range]").fill("96")
+    page.focus("#MD-bbox-ref-t2i .md-regions")
+    page.keyboard.press("2")
+    page.keyboard.press("b")
+    place = page.locator("#MD-bbox-ref-t2i .md-regions").bounding_box()
+    points = [(place["x"] + place["width"] * x, place["y"] + place["height"] * y) for x, y in STROKE]
+    page.mouse.move(*points[0])
+    page.mouse.down()
+    for point in points[1:]:
+        page.mouse.move(*point, steps=5)
+    page.mouse.up()
+    page.wait_for_timeout(1000)
+
+
 def drag(page: Any, start: tuple[float, float], end: tuple[float, float]) -> None:
     """On the region canvas, from one place to another in fractions of the picture, over other boxes too."""
     page.wait_for_timeout(500)
@@ -96,7 +121,7 @@ def check_symbols() -> None:
             )
 
 
-PAGES = {"page": draw_panorama, "regions": draw_regions}
+PAGES = {"page": draw_panorama, "regions": draw_regions, "shapes": draw_shapes}
 """What is done on the page before a picture of it."""
 HIDDEN = "#html_log_txt2img { visibility: hidden; }"
 """How long it took says more of the machine than of the page."""
