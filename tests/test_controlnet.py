@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from modules import script_callbacks, shared
+from modules import rng, script_callbacks, shared
 from tile_host import passes
 from tile_host.hosts import controlnet
+from tile_methods.joins import is_joined, wraps_of
 from tile_utils.settings import SettingsError
 from tile_utils.surface import Surface, Window, read
 
@@ -370,3 +371,46 @@ def test_after_a_fault_the_next_picture_is_right_in_either_tab(controlled, webui
     assert not hasattr(shared.sd_model.model.diffusion_model, "_original_forward")
     for tab, right in zip(of_tabs, controlled.right):
         assert np.array_equal(np.asarray(controlled.draw(with_picture(), **tab).images[0]), right)
+
+
+def test_seamless_hints_go_on_at_the_opposite_edge(controlled, monkeypatch):
+    """What is drawn of a hint that is rolled with the noise is the rolled picture."""
+    first, by = rng.ImageRNG.next, [0]
+    monkeypatch.setattr(rng.ImageRNG, "next", lambda self: first(self).roll(by[0], -1))
+
+    def drawn(k):
+        by[0] = k
+        picture = Image.fromarray(np.roll(np.asarray(noise_picture(128, 128)), 4 * k, 1))
+        unit = {**UNIT, "image": picture, "resize_mode": "Just Resize"}
+        processed = controlled.draw(unit, settings=TILES | {"seamless": "Horizontal"})
+        return np.asarray(processed.images[0], dtype=int)
+
+    assert np.abs(drawn(8) - np.roll(drawn(0), 64, 1)).max() <= 1
+
+
+def test_networks_of_units_are_joined_with_the_unet(controlled, monkeypatch):
+    seen, forward = [], Pointwise.forward
+
+    def watched(self, x, *args, **kwargs):
+        seen.append(wraps_of(self.looks) if is_joined(self.looks) else None)
+        return forward(self, x, *args, **kwargs)
+
+    def with_convolution(self, seed, init=Pointwise.__init__):
+        init(self, seed)
+        self.looks = nn.Conv2d(1, 1, 3, padding=1)
+
+    monkeypatch.setattr(Pointwise, "forward", watched)
+    monkeypatch.setattr(Pointwise, "__init__", with_convolution)
+    controlled.draw(with_picture(), settings=TILES | {"seamless": "Both", "tile_height": 64})
+    assert set(seen) == {(True, False)}
+
+
+def test_a_hint_is_resized_across_the_edges_that_are_joined():
+    hint = torch.rand(1, 4, 12, 20, generator=torch.Generator().manual_seed(2))
+    resized = controlnet._fitted(hint, (24, 40), (False, True))
+    rolled = controlnet._fitted(hint.roll(3, -1), (24, 40), (False, True))
+    assert rolled.shape == (1, 4, 24, 40)
+    assert torch.allclose(rolled, resized.roll(6, -1), atol=1e-6)
+    plain = controlnet._fitted(hint, (24, 40), (False, False))
+    assert torch.allclose(resized[..., 4:-4], plain[..., 4:-4], atol=1e-6)
+    assert not torch.allclose(resized, plain, atol=1e-3)

@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 from miniwebui import render, webui  # noqa: E402
 
 WIDTH, HEIGHT, GAP = 1024, 256, 8
-MOON = {"x": 0.9, "y": 0.0, "w": 0.2, "h": 0.6, "prompt": "moon", "blend_mode": "Foreground", "seed": 5}
+MOON = {"x": 0.875, "y": 0.0, "w": 0.25, "h": 1.0, "prompt": "moon", "blend_mode": "Foreground", "seed": 5}
 
 
 def drawn(seed: int, seamless: str) -> Image.Image:
