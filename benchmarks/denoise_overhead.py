@@ -1,10 +1,16 @@
 """What tiling costs.
 
 .venv/bin/python benchmarks/denoise_overhead.py [--checkpoint FILE] [--rounds 15]     (from the repository's root)
+.venv/bin/python benchmarks/denoise_overhead.py --work          (only what is counted)
 
-First the time of a tiled denoiser call, without and with four regions, over that of the bare UNet calls on the same
-batches; then a whole picture beside `diffusers`' StableDiffusionPanoramaPipeline on the same weights, tiles, batches,
-sampler and steps. Both are timed in turns in one run; the median of the ratios counts, since machines are noisy.
+Counted: the UNet's work for a canvas of 64 times a tile's area, in latent pixels that it denoises in a step over those
+of the canvas: half a tile of overlap, shifted tiles, and an upscale tile by tile as scripts do it that draw each tile by
+an img2img of its own (32 pixels of padding on each side, sides rounded up to 64 pixels); then with a second pass for its
+seams, over tiles centred on every inner border, and with a third over their crossings.
+
+Timed: a tiled denoiser call, without and with four regions, over the bare UNet calls on the same batches; then a whole
+picture beside `diffusers`' StableDiffusionPanoramaPipeline on the same weights, tiles, batches, sampler and steps. Both
+are timed in turns in one run; the median of the ratios counts, since machines are noisy.
 """
 
 from __future__ import annotations
@@ -39,8 +45,37 @@ REGIONS = (
     Region(Window(4, 140, 24, 24), 3, foreground=True, feather=0.2),
     Region(Window(4, 200, 24, 24), 4, foreground=True, feather=0.2),
 )
+PADDING = 4
+"""Of a tile that is drawn alone, on each side, in latent pixels; sides are multiples of twice as many."""
 PROMPT, STEPS = "city skyline, night", 6
 DEMO = ROOT / "miniwebui/models/Stable-diffusion/demo.safetensors"
+
+
+def planned_work(tile: int, overlap: int, shift: bool, steps: int = 8) -> float:
+    """What a step denoises over the canvas of 8x8 tiles; the mean of some steps."""
+    side = 8 * tile
+    grid, device = make_grid(side, side, tile, tile, overlap), torch.device("cpu")
+    planner = Planner(Layout(Surface(side, side), grid, "MultiDiffusion", BATCH, device, shift=shift))
+    batches = [batch for step in range(steps) for batch in planner.plan(step).batches]
+    seen = sum(patch.window.h * patch.window.w for batch in batches for patch in batch.patches)
+    return seen / steps / side**2
+
+
+def count_work() -> None:
+    for tile in (32, 64, 96):
+        padded = -(-(tile + 2 * PADDING) // PADDING // 2) * PADDING * 2
+        by_tile = (padded / tile) ** 2
+        half = planned_work(tile, tile // 2, False)
+        print(
+            f"tile {tile}: half a tile of overlap {half:.2f} times the canvas; tile by tile {by_tile:.2f}, with a pass "
+            f"over borders {by_tile * (64 + 2 * 8 * 7) / 64:.2f}, and over crossings {by_tile * 15**2 / 64:.2f}"
+        )
+        for overlap in dict.fromkeys((4, tile // 8)):
+            ours = planned_work(tile, overlap, True)
+            print(
+                f"  shifted, overlap {overlap}: {ours:.2f}; over half a tile of overlap {ours / half:.3f}, "
+                f"over tile by tile {ours / by_tile:.3f}"
+            )
 
 
 def seconds(run: Callable[[], object]) -> float:
@@ -142,7 +177,11 @@ def main() -> None:
     )
     parser.add_argument("--checkpoint", type=Path, default=DEMO)
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--work", action="store_true")
     options = parser.parse_args()
+    count_work()
+    if options.work:
+        return
     webui.initialize(str(options.checkpoint))
     compare_calls(options.checkpoint, options.rounds)
     compare_pictures(options.checkpoint, max(3, options.rounds // 5))
