@@ -104,3 +104,38 @@ def test_a_pointwise_denoiser_draws_in_tiles_what_it_draws_as_a_whole(case):
         assert len(models.SEEN) >= 2 * 2  # 6 tiles in batches of 3, at least two steps
         assert (tiled - whole).abs().max() <= 1e-5 * whole.abs().max()
     assert torch.equal(drawn(pipe, **call), whole)
+
+
+class PointFlux2(torch.nn.Module):
+    """Flux.2's way of asking: positions of four axes, for each row."""
+
+    def forward(self, hidden_states, encoder_hidden_states, timestep, img_ids, txt_ids, return_dict=True):
+        assert img_ids.shape == (*hidden_states.shape[:2], 4)
+        assert txt_ids.shape == (*encoder_hidden_states.shape[:2], 4)
+        assert img_ids[0, 0].tolist() == [0, 0, 0, 0]
+        return (models.pointwise(hidden_states, timestep, encoder_hidden_states, hidden_states.shape[2], 2),)
+
+
+class Flux2Like:
+    vae_scale_factor = 8
+
+    def __init__(self):
+        self.transformer = PointFlux2()
+
+    def __call__(self):
+        height, width = torch.arange(12), torch.arange(20)
+        zero = torch.tensor([0])
+        ids = torch.cartesian_prod(zero, height, width, zero)
+        others = torch.cartesian_prod(zero + 10, torch.arange(3), torch.arange(5), zero)
+        ids = torch.cat([ids, others]).expand(2, -1, -1)
+        words = models.noise(2, 7, 8, seed=1)
+        return self.transformer(models.noise(2, 255, 6), words, torch.ones(2), ids, torch.zeros(2, 7, 4))[0]
+
+
+def test_tokens_with_positions_of_four_axes_for_each_row():
+    pipe = Flux2Like()
+    whole = pipe()[:, :240]  # without those of the reference picture
+    with tiled_diffusion(pipe, tile=128, overlap=32):
+        models.SEEN.clear()
+        assert torch.allclose(pipe()[:, :240], whole, atol=1e-5)
+    assert set(models.SEEN) == {(2, 8 * 8 + 15, 6)}

@@ -4,7 +4,7 @@ import accelerate
 import diffusers
 import pytest
 import torch
-from diffusers.hooks import apply_group_offloading
+from diffusers.hooks import HookRegistry, ModelHook, apply_group_offloading
 
 from tests import diffusers_models as models
 from tests.test_diffusers import PROMPT, SIZE, drawn, picture
@@ -193,6 +193,22 @@ def test_a_pipeline_that_was_never_called_is_left_as_it_was():
         assert isinstance(pipe, diffusers.StableDiffusionPipeline)
         pipe.to(torch.bfloat16).to(torch.float32)
     assert state(pipe) == before
+
+
+class Doubling(ModelHook):
+    def new_forward(self, module, *args, **kwargs):
+        return tuple(2 * one for one in self.fn_ref.original_forward(*args, **kwargs))
+
+
+def test_a_hook_of_others_put_on_meanwhile_stays():
+    pipe = models.sd()
+    registry = HookRegistry.check_if_exists_or_initialize(pipe.unet)
+    registry.register_hook(Doubling(), "doubling")
+    doubled = drawn(pipe, **PROMPT, **SIZE)
+    registry.remove_hook("doubling")
+    with tiled_diffusion(pipe, **TILES):
+        registry.register_hook(Doubling(), "doubling")
+    assert torch.equal(drawn(pipe, **PROMPT, **SIZE), doubled)
 
 
 def test_a_pipeline_can_be_saved_meanwhile(tmp_path):

@@ -14,10 +14,7 @@ REGISTRY = "_diffusers_hook"
 
 @contextmanager
 def attached(net: nn.Module, hook: ModelHook, name: str) -> Iterator[None]:
-    """The network with the hook.
-
-    Hooks that others put on meanwhile stay. Whoever is below ours may leave first; whoever is above must not, which
-    diffusers' registry does not bear, so ours lets everything through instead (see `hook.Tiles`)."""
+    """The network with the hook. Hooks that others put on meanwhile stay, in any order."""
     had_registry = REGISTRY in vars(net)
     with _below_accelerate(net):
         registry = HookRegistry.check_if_exists_or_initialize(net)
@@ -26,7 +23,7 @@ def attached(net: nn.Module, hook: ModelHook, name: str) -> Iterator[None]:
         yield
     finally:
         with _below_accelerate(net):
-            registry.remove_hook(name, recurse=False)
+            _remove(registry, name)
             _tidy(net, registry, had_registry)
 
 
@@ -51,6 +48,17 @@ def _below_accelerate(net: nn.Module) -> Iterator[None]:
         yield
     finally:
         add_hook_to_module(net, hook)
+
+
+def _remove(registry: HookRegistry, name: str) -> None:
+    """Take a hook off; one above it that has a forward of its own keeps it, which the registry would lose."""
+    at = registry._hook_order.index(name)
+    below = registry._fn_refs[at].original_forward
+    above = registry._fn_refs[at + 1] if at + 1 < len(registry._fn_refs) else None
+    forward = above.forward if above is not None else None
+    registry.remove_hook(name, recurse=False)
+    if above is not None and above.original_forward is not None:
+        above.forward, above.original_forward = forward, below
 
 
 def _tidy(net: nn.Module, registry: HookRegistry, had_registry: bool) -> None:

@@ -20,7 +20,8 @@ def _linear(config: Any, last: float) -> Callable[[int, int | None], float]:
     first_length, length = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
     first, last = config.get("base_shift", 0.5), config.get("max_shift", last)
     slope = (last - first) / (length - first_length)
-    return lambda tokens, steps: slope * tokens + first - slope * first_length
+    start = first - slope * first_length
+    return lambda tokens, steps: tokens * slope + start
 
 
 def _empirical(tokens: int, steps: int | None) -> float:
@@ -38,6 +39,8 @@ def of_tile(mu: float, tokens: tuple[int, int], steps: int | None, config: Any) 
         tokens: of the canvas, of a tile.
     """
     canvas, tile = tokens
+    if canvas == tile:
+        return mu
     for formula in (_linear(config, 1.15), _linear(config, 1.16), _empirical):
         if abs(formula(canvas, steps) - mu) < CLOSE:
             return formula(tile, steps)
@@ -51,9 +54,10 @@ def of_tiles(pipe: Any, tokens: Callable[[int, int], tuple[int, int]]) -> Iterat
     Args:
         tokens: of a picture's height and width, in pixels: (tokens of the canvas, of a tile).
     """
-    scheduler = pipe.scheduler
+    scheduler: Any = getattr(pipe, "scheduler", None)
     sizes: list[tuple[int, int]] = []
-    if "mu" not in inspect.signature(scheduler.set_timesteps).parameters:
+    set_up = getattr(scheduler, "set_timesteps", None)
+    if set_up is None or "mu" not in inspect.signature(set_up).parameters:
         yield
         return
 
