@@ -3,14 +3,14 @@
 .venv/bin/python benchmarks/denoise_overhead.py [--checkpoint FILE] [--rounds 15]     (from the repository's root)
 .venv/bin/python benchmarks/denoise_overhead.py --work          (only what is counted)
 
-Counted: the UNet's work for a canvas of 64 times a tile's area, in latent pixels that it denoises in a step over those
-of the canvas: half a tile of overlap, shifted tiles, and an upscale tile by tile as scripts do it that draw each tile by
-an img2img of its own (32 pixels of padding on each side, sides rounded up to 64 pixels); then with a second pass for its
-seams, over tiles centred on every inner border, and with a third over their crossings.
+Counted: the UNet's work for a canvas of 64 times a tile's area, in latent pixels that it denoises in a step over
+those of the canvas: half a tile of overlap, shifted tiles, and an upscale tile by tile as scripts do it that draw
+each tile by an img2img of its own (32 pixels of padding on each side, sides rounded up to 64 pixels); then with a
+second pass for its seams, over tiles centred on every inner border, and with a third over their crossings.
 
-Timed: a tiled denoiser call, without and with four regions, over the bare UNet calls on the same batches; then a whole
-picture beside `diffusers`' StableDiffusionPanoramaPipeline on the same weights, tiles, batches, sampler and steps. Both
-are timed in turns in one run; the median of the ratios counts, since machines are noisy.
+Timed: a tiled denoiser call, without and with four regions, over the bare UNet calls on the same batches; then a
+whole picture beside `diffusers`' StableDiffusionPanoramaPipeline on the same weights, tiles, batches, sampler and
+steps. Both are timed in turns in one run; the median of the ratios counts, since machines are noisy.
 """
 
 from __future__ import annotations
