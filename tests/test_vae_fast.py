@@ -111,6 +111,13 @@ def test_the_sample_is_no_larger_than_promised_and_inside(size, unit):
     assert all(not value % unit for box in boxes for value in (box.x, box.y, box.w, box.h))
 
 
+def test_every_crop_of_the_sample_has_a_place_of_its_own_in_both_directions():
+    """If those of a row stood at one height, all of them would see a horizon, or none."""
+    boxes = fast.sample_boxes(700, 700)
+    assert len({box.y for box in boxes}) > 100
+    assert len({box.x for box in boxes}) > 100
+
+
 def test_the_sample_reaches_the_edges_and_is_worked_off_in_parts_of_a_tile():
     tasks = sampled_stage(diffusers_vae().decoder, (1, 4, 200, 200), 24).tasks
     sample = fast.Sample(tasks, 400, 400, 48)

@@ -107,12 +107,12 @@ def step(
     return out, None if task.closes else aside
 
 
-def _jittered(length: int, side: int, count: int, random: Random) -> list[int]:
-    """First pixels of `count` spans of `side`, each anywhere in its own equal part of `length`.
+def _within(part: int, parts: int, length: int, side: int, random: Random) -> int:
+    """The first pixel of a span of `side`, anywhere in one of `parts` equal parts of `length`.
 
     Not evenly: what repeats in the picture must not meet what repeats in the sample.
     """
-    return [int((i + random.random()) * (length - side) / count) for i in range(count)]
+    return int((part + random.random()) * (length - side) / parts)
 
 
 def sample_boxes(height: int, width: int, unit: int = 1) -> list[Window]:
@@ -122,10 +122,15 @@ def sample_boxes(height: int, width: int, unit: int = 1) -> list[Window]:
     rows = max(1, min(MOST_CROPS, round((count * height / width) ** 0.5)))
     cols = max(1, min(MOST_CROPS // rows, ceil(count / rows)))
     random = Random(rows * cols)  # the same picture every time
-    return [
-        Window(y * unit, x * unit, tall * unit, wide * unit)
-        for y in _jittered(height // unit, tall, rows, random)
-        for x in _jittered(width // unit, wide, cols, random)
+    return [  # each has a place of its own in both directions, else all crops of a row would see a horizon, or none
+        Window(
+            _within(row, rows, height // unit, tall, random) * unit,
+            _within(col, cols, width // unit, wide, random) * unit,
+            tall * unit,
+            wide * unit,
+        )
+        for row in range(rows)
+        for col in range(cols)
     ]
 
 
