@@ -9,7 +9,7 @@ Diffusion of one's own, `--size 512x256` another canvas. `report` prints a line 
 
 - **KID**: kernel distance between random crops of the model's native size and native pictures of the same prompts
   (Binkowski et al., arXiv 1801.01401; crops as in Lee et al., SyncDiffusion, arXiv 2306.05178), by the features of the
-  judge of `painted_world` in place of Inception's, scaled to mean 0 and variance 1 over the native ones; times 1000.
+  judge of `painted_world` in place of Inception's, centred and scaled by those of the native ones; times 1000.
 - **seen**: part of the crops in which the judge sees the ground and the hour of the prompt.
 - **diversity**: mean distance between all pairs of disjoint native crops of one picture, same features.
 - **tone**: difference of the means of bands of 32 pixels on both sides of a tile's border, over that at other places.
@@ -173,7 +173,8 @@ class Eye:
 
     def __init__(self, judge: Judge, natives: Picture) -> None:
         found = judge.features(natives)
-        self._judge, self._mean, self._deviation = judge, found.mean(axis=0), found.std(axis=0) + 1e-6
+        self._judge, self._mean = judge, found.mean(axis=0)
+        self._deviation = found.std()  # one for all: features that natives hardly differ in must not decide
         self.natives = (found - self._mean) / self._deviation
 
     def features(self, pictures: Picture) -> NDArray[Any]:
