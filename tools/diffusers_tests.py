@@ -2,7 +2,7 @@
 
 .venv/bin/python -m tools.diffusers_tests CHECKOUT tests/pipelines/stable_diffusion [...]
 
-CHECKOUT is its repository at a release (git clone --branch v0.40.0 https://github.com/huggingface/diffusers). The tests
+CHECKOUT is its repository at a release (git clone --branch v0.42.1 https://github.com/huggingface/diffusers). The tests
 run twice, as they are and forced; told are the numbers, what differs, and how many calls were forced. No hub is needed:
 the tiny tokenizers and the tiny T5 are stood in for, so tests that compare with known pictures fail both times.
 """
