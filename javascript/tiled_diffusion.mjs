@@ -9,6 +9,7 @@ import { ReferencePicture } from './lib/reference_picture.mjs';
 import { RegionEditor } from './lib/region_editor.mjs';
 import { RegionModel } from './lib/region_model.mjs';
 import { ToolBar } from './lib/tool_bar.mjs';
+import { WordTable } from './lib/tile_words.mjs';
 
 const LOOK_AGAIN = 150; // ms; the server may set fields, which tells nobody
 const BLANK = { fill: '#8b9099', line: '#a3a8b1', cells: 8, side: 512, most: 1024 };
@@ -18,6 +19,7 @@ class TabCanvas {
         this.tab = tab;
         this.opened = null; // the row that a selection opened
         this.plan = new PagePlan(tab);
+        this.words = new WordTable(tab);
         this.join = new JoinButton(tab);
         this.memory = new TabMemory(tab);
         this.picture = new ReferencePicture(tab);
@@ -49,6 +51,7 @@ class TabCanvas {
         if (!shown) {
             this.editor.letGo();
             root.remove();
+            this.words.refresh(null);
             return;
         }
         const { holder, image } = shown;
@@ -60,7 +63,9 @@ class TabCanvas {
         const [outer, inner] = [holder.getBoundingClientRect(), image.getBoundingClientRect()];
         const natural = { width: image.naturalWidth, height: image.naturalHeight };
         const seen = letterbox(natural, inner);
-        this.editor.layOver({ ...seen, left: seen.left + inner.left - outer.left, top: seen.top + inner.top - outer.top });
+        const within = { ...seen, left: seen.left + inner.left - outer.left, top: seen.top + inner.top - outer.top };
+        this.editor.layOver(within);
+        this.words.refresh(holder, within);
         if (this.editor.drag) return; // the pointer leads
         this.model.follow(page.readRegions(this.tab));
         this.editor.colours = page.chosenColours();

@@ -76,6 +76,11 @@ else:
             if generation is not None:
                 generation.end_batch(p)
 
+        def postprocess_batch(self, p: Any, *args: Any, images: Any, **kwargs: Any) -> None:
+            generation = self._lives.of(p)
+            if generation is not None:
+                generation.end_pictures(images)
+
         def postprocess(self, p: Any, processed: Any, *args: Any) -> None:
             self._lives.end(p)
 

@@ -7,6 +7,7 @@ from tile_utils.settings import RegionSettings, TiledDiffusionSettings, TiledVAE
 
 masks = st.sampled_from(["", "2x2:ABBC", "16x9:DBPBsBBPBOBPBVBK"])
 """That show something in every outer row and column, but not all of their cells."""
+tile_prompts = st.sampled_from(["", "CLIP", '[{"x": 0.25, "y": 1.0, "prompt": "red \\"balloon\\", 气球"}]'])
 
 
 def values_of(cls):
@@ -17,7 +18,7 @@ def values_of(cls):
         if kind is bool:
             return st.booleans()
         if kind is str:
-            texts = masks if spec.name == "mask" else st.text()
+            texts = {"mask": masks, "tile_prompts": tile_prompts}.get(spec.name, st.text())
             return st.sampled_from(control.choices) if control.choices else texts
         low, high = control.minimum, control.maximum
         return st.integers(low, high) if kind is int else st.floats(low, high)

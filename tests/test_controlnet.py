@@ -414,3 +414,27 @@ def test_a_hint_is_resized_across_the_edges_that_are_joined():
     plain = controlnet._fitted(hint, (24, 40), (False, False))
     assert torch.allclose(resized[..., 4:-4], plain[..., 4:-4], atol=1e-6)
     assert not torch.allclose(resized, plain, atol=1e-3)
+
+
+def test_a_composition_sees_the_hint_in_the_size_of_each_of_its_parts(controlled, monkeypatch):
+    """First all of it at a quarter of the area, then the tiles' cuts."""
+    monkeypatch.setattr(passes.host.facts, "native_side", lambda: 16)
+    hints = []
+    forward = Pointwise.forward
+
+    def seen(self, x, timesteps, context, hint, **how):
+        hints.append((tuple(x.shape[-2:]), hint.clone()))
+        return forward(self, x, timesteps, context, hint, **how)
+
+    monkeypatch.setattr(Pointwise, "forward", seen)
+    left = Image.fromarray(
+        np.where(np.arange(256)[None, :, None] < 128, 255, 0).astype(np.uint8).repeat(256, 0).repeat(3, 2)
+    )
+    controlled.draw(
+        {**UNIT, "image": left, "resize_mode": "Just Resize"}, settings=TILES | {"composition_first": True}
+    )
+    assert {size for size, _ in hints} == {(16, 16)}
+    whole, *cuts = (hint[0].mean((0, 1)) for _, hint in hints)
+    assert float(whole[:60].min()) == 1
+    assert float(whole[68:].max()) == 0
+    assert {round(float(cut.mean()), 1) for cut in cuts} == {0.0, 0.5, 1.0}

@@ -148,7 +148,7 @@ def test_one_trailing_argument_in_place_of_regions(trailing, control):
 
 def test_what_the_other_tab_has_is_not_looked_at():
     sent = list(PUBLIC)
-    sent[10:17] = ["no such", 99, "yes", 0, -1, None, None]
+    sent[11:17] = [99, "yes", 0, -1, None, None]
     assert read(sent, tab="t2i") == read(PUBLIC, tab="t2i")
     with pytest.raises(SettingsError, match="'Scale Factor' is 99; allowed is 1 to 8"):
         read(sent, tab="i2i")

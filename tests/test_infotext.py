@@ -206,7 +206,6 @@ def test_the_original_cut_at_its_first_comma_gives_its_first_entry():
     assert set(page[6:]) == {
         None,
         False,
-        "None",
         2.0,
         10,
         1.0,

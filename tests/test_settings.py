@@ -18,7 +18,7 @@ from tile_utils.settings import (
 @given(diffusion)
 def test_arguments_round_trip(settings):
     args = s.to_args(settings, 8)
-    assert len(args) == 21 + 80 + 2 + 8
+    assert len(args) == 21 + 80 + 6 + 16
     padding = (RegionSettings(),) * (8 - len(settings.regions))
     expected = dataclasses.replace(settings, regions=settings.regions + padding)
     assert s.from_args(TiledDiffusionSettings, args) == expected
@@ -48,11 +48,16 @@ def test_the_public_order_of_the_arguments():
         "enable_bbox_control",
         "draw_background",
         "causal_layers",
-        "shift_tiles",
-        "seamless",  # after the regions in the argument list
+        "shift_tiles",  # from here on after the regions in the argument list
+        "composition_first",
+        "composition_strength",
+        "hold_colours",
+        "tile_prompts",
+        "seamless",
     ]
     assert [spec.name for spec in control_fields(RegionSettings)] == (
-        ["enable", "x", "y", "w", "h", "prompt", "neg_prompt", "blend_mode", "feather_ratio", "seed", "mask"]
+        ["enable", "x", "y", "w", "h", "prompt", "neg_prompt", "blend_mode", "feather_ratio", "seed"]
+        + ["strength", "mask"]
     )
 
 
@@ -63,7 +68,12 @@ def test_late_settings_of_regions_stand_after_all_others():
     assert places[21] == (0, "enable")
     assert places[40] == (1, "seed")
     assert trailing[0] == "shift_tiles"
-    assert places[41 + len(trailing) :] == [(0, "mask"), (1, "mask")]
+    assert places[41 + len(trailing) :] == [
+        (0, "strength"),
+        (0, "mask"),
+        (1, "strength"),
+        (1, "mask"),
+    ]
     assert len(argument_places(RegionSettings)) == len(control_fields(RegionSettings))
 
 

@@ -30,6 +30,22 @@ def test_every_pass_has_its_line(ui_sizes):
     assert "Hires pass, 2048×1024 pixels: 5×2 tiles of 768×768, 3 batches a step" in told
 
 
+def test_a_composition_has_a_line_for_each_of_its_passes(ui_sizes, monkeypatch):
+    from tile_host.door import host
+
+    monkeypatch.setattr(host.facts, "native_side", lambda: 64)
+    told = ui_sizes.told_of(json.dumps(PLAN | {"composition": 0.5}))
+    assert "First picture, 704×384 pixels: one tile covers it" in told
+    assert "Stage 1 of 1, 1024×512 pixels: 2×1 tiles of 768×512" in told
+    assert "Hires pass, 2048×1024" in told
+    small = {"tile_width": 32, "tile_height": 32, "overlap": 8}
+    told = ui_sizes.told_of(json.dumps(PLAN | {"composition": 0.5, "sizes": PLAN["sizes"] | small}))
+    assert "First picture, 704×384 pixels: one tile covers it" in told
+    monkeypatch.setattr(host.facts, "native_side", lambda: 256)
+    assert "Picture, 1024×512" in ui_sizes.told_of(json.dumps(PLAN | {"composition": 0.5}))
+    assert ui_sizes.told_of(json.dumps(PLAN | {"composition": "strong"})) == ui_sizes.WAITING
+
+
 @pytest.mark.parametrize(
     ("model", "side"),
     [

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from tile_host import pace
+from tile_host.colours import HeldPictures, HeldSteps, LetGoLater, as_tensor, can_hold
+from tile_host.composition import Part, drawn_in_stages, plan_of
 from tile_host.door import host
 from tile_host.hosts.protocol import Denoise, Step
 from tile_host.life import Generation
@@ -20,17 +22,25 @@ from tile_host.passes import Kept, Pass
 from tile_host.picture_text import picture_text
 from tile_host.region_files import written_regions
 from tile_host.rows import Asked
+from tile_host.tile_words import check_interrogator, looked_at
 from tile_host.upscaling import prepared_input
 from tile_host.words import check_prompts, in_pictures, without_comments
 from tile_methods.joins import Joins, joined
 from tile_methods.noise import add_noise
-from tile_utils import patching
+from tile_methods.stages import Composition, Size
+from tile_utils import patching, tile_words
+from tile_utils.grid import make_grid
 from tile_utils.infotext import to_infotext
 from tile_utils.settings import SEAMLESS, RegionSettings, SettingsError, TiledDiffusionSettings
 from tile_utils.surface import OPT_F
+from tile_utils.tile_words import Spot
 
 logger = logging.getLogger("Tiled Diffusion")
 INFOTEXT_KEY = "Tiled Diffusion"
+NO_PICTURE = (
+    "'Words for each tile' is '{}', which needs a picture to look at: it works in img2img and with 'Composition "
+    "first'."
+)
 PLANE = 4
 """Axes of a latent: [B, C, H, W]"""
 LATENT = (
@@ -69,6 +79,10 @@ class TiledGeneration(Generation):
         self._written = settings.regions  # into the picture
         self._said: dict[int, list[RegionSettings]] = {}  # regions that are on as they are in each picture
         self._seeds: dict[int, int] = {}  # of these, for the first picture
+        self._held_pictures: HeldPictures | None = None  # of the current batch
+        self._part: Part | None = None  # of a picture that is composed first, which is being drawn
+        self._start: Tensor | None = None  # the pictures that it starts from
+        self._seen: tuple[Spot, ...] = ()  # by an interrogator, of the current batch
 
     def begin(self, p: Any) -> None:
         """The input, the image size, and what is written into the picture.
@@ -80,6 +94,8 @@ class TiledGeneration(Generation):
             regions = map(without_comments, self.settings.regions)
             self._active = [(i, region) for i, region in enumerate(regions) if region.enable]
         check_prompts(self._active)
+        if tile_words.spots(self.settings.tile_prompts) is None:
+            check_interrogator(self.settings.tile_prompts)
         # the host's *Tiling* joins all edges
         self._wraps = (True, True) if p.tiling else SEAMLESS[self.settings.seamless]
         if any(self._wraps):
@@ -127,6 +143,9 @@ class TiledGeneration(Generation):
     ) -> str:
         """What is written into picture `index`, of the batch if the host's `all_seeds` are the batch's: with the seeds
         that its regions really had."""
+        settings = self.settings
+        if self._seen:
+            settings = replace(settings, tile_prompts=tile_words.written(self._seen, index))
         if all_seeds is p.seeds and not use_main_prompt:
             index += p.iteration * p.batch_size
         regions = list(self._written)
@@ -135,7 +154,7 @@ class TiledGeneration(Generation):
             if said != region:  # wildcards were drawn
                 regions[number] = replace(regions[number], prompt=said.prompt, neg_prompt=said.neg_prompt)
             regions[number] = replace(regions[number], seed=self._seeds[number] + index)
-        return to_infotext(replace(self.settings, regions=tuple(regions)))
+        return to_infotext(replace(settings, regions=tuple(regions)))
 
     def begin_pass(self, p: Any, x: Tensor, noise: Tensor, conds: Any) -> None:
         """Before each sampling. The order matters: the noise is put in before it is inverted, and inverted by the
@@ -152,23 +171,74 @@ class TiledGeneration(Generation):
         """
         self.end_pass()
         _check_latent(x)
+        if self._composes_first(p):
+            composition = plan_of(p, self.settings, Size(x.shape[-2], x.shape[-1]))
+            if composition.stages:
+                self._pass.enter_context(self._composed(p, composition))
+                return
         if not self._said and self._active:  # the scripts that write prompts have all done so
             self._said = {i: in_pictures(p, i, region, self._seeds[i]) for i, region in self._active}
             self._write_text(p)
         first = p.iteration * p.batch_size
         regions = [(i, self._said[i][first : first + p.batch_size]) for i, _ in self._active]
-        kept, size = _kept(p, x, conds), (x.shape[-2], x.shape[-1])
-        drawn = Pass(p, self.settings, regions, size, x.device, kept=kept, wraps=self._wraps)
-        self._log("hires pass" if host.sampling.is_hires(p) else "pass", drawn)
+        size = (x.shape[-2], x.shape[-1])
+        settings = self.settings if self._part is None else self._part.settings(self.settings)
+        is_stage, spots = self._part is not None, self._words_of_tiles(p, size)
+        kept = _kept(p, x, conds)
+        drawn = Pass(p, settings, regions, size, x.device, is_stage, spots, kept, self._wraps)
+        self._log(self._name(p), drawn)
         self._pass.enter_context(drawn.networks.restored())
         self._add_noise(p, drawn, noise)
         if self._inversion is not None:
             self._inversion.replace(p, x, noise, conds, drawn)
+        self._hold(p, drawn, x, conds)
         if not drawn.plain:
             self._warn(p, drawn)
+        if drawn.after or not drawn.plain:
             self._hook(p, drawn, x.shape[0])
         self._pass.enter_context(host.sampling.followed(p, self.end_pass))
         self._passes += 1
+
+    def _words_of_tiles(self, p: Any, size: tuple[int, int]) -> tuple[Spot, ...]:
+        """Those that are given, or that an interrogator says of the picture which the pass starts from."""
+        if not self.settings.tile_prompts or (self._part is not None and self._part.is_first):
+            return ()
+        found = tile_words.spots(self.settings.tile_prompts)
+        if found is not None:
+            return found
+        pictures = as_tensor(host.pictures.encoded(p)) if self._is_img2img else self._start
+        if pictures is None or pictures.shape[-1] != size[1] * OPT_F:
+            host.job.tell(p, NO_PICTURE.format(self.settings.tile_prompts))
+            return ()
+        page = self.settings
+        grid = make_grid(size[1], size[0], page.tile_width, page.tile_height, page.overlap)
+        if len(grid) == 1:
+            return ()
+        self._seen = looked_at(p, check_interrogator(page.tile_prompts), pictures, grid)
+        return self._seen
+
+    def _composes_first(self, p: Any) -> bool:
+        """Is a picture of the model's own size drawn before this pass? Not within, nor before a hires pass."""
+        wanted = self.settings.composition_first and not self._is_img2img
+        return wanted and self._part is None and not host.sampling.is_hires(p)
+
+    @contextmanager
+    def _composed(self, p: Any, composition: Composition) -> Iterator[None]:
+        """Inside, the first picture and its stages take the place of what the pass' sampler would draw."""
+
+        def begin(part: Part | None, start: Tensor | None) -> None:
+            self._part, self._start = part, start
+
+        def composing(_sample: Callable[..., Any]) -> Callable[..., Any]:
+            return lambda *_args, **_kwargs: drawn_in_stages(p, self.settings, composition, begin)
+
+        with patching.wrapped(p.sampler, "sample", composing):
+            yield
+
+    def _name(self, p: Any) -> str:
+        if self._part is not None:
+            return self._part.name
+        return "hires pass" if host.sampling.is_hires(p) else "pass"
 
     def _add_noise(self, p: Any, drawn: Pass, noise: Tensor) -> None:
         """Give regions the noise of their own seeds; picture i of the generation has seed + i."""
@@ -185,6 +255,23 @@ class TiledGeneration(Generation):
             ]
             masks = [region.mask for region in drawn.layout.regions]
             add_noise(noise[row], list(drawn.windows.values()), own, drawn.layout.surface, masks)
+
+    def _hold(self, p: Any, drawn: Pass, x: Tensor, conds: Any) -> None:
+        """What stays of the latent x, in a pass that starts from it: regions, colours; those of img2img's pictures too,
+        once decoded."""
+        is_stage = self._part is not None and not self._part.is_first
+        starts_from_picture = self._is_img2img or host.sampling.is_hires(p) or is_stage
+        if not starts_from_picture:
+            return
+        if drawn.strength is not None:
+            drawn.after.append(LetGoLater(x, host.words.owners(conds), drawn.strength))
+        if not (self.settings.hold_colours and can_hold(p)):
+            return
+        wraps = drawn.layout.surface.wraps
+        drawn.after.append(HeldSteps(p, x, host.words.owners(conds), wraps))
+        pictures = as_tensor(host.pictures.encoded(p)) if self._is_img2img else self._start
+        if pictures is not None:
+            self._held_pictures = HeldPictures(p, pictures, wraps)
 
     def _log(self, name: str, drawn: Pass) -> None:
         layout, settings = drawn.layout, self.settings
@@ -240,12 +327,14 @@ class TiledGeneration(Generation):
     def _hook(self, p: Any, drawn: Pass, pictures: int) -> None:
         bar = tqdm(desc="Tiled Diffusion", unit="batch", leave=False, disable=host.job.progress_hidden())
         progress = self._pass.enter_context(bar)
+        late = 0 if self._part is None else self._part.late
         tick = self._pass.enter_context(pace.measured(drawn.work * pictures))
 
         def call(model: Denoise, x: Tensor, sigma: Tensor, cond: Any, step: Step, asked: Asked) -> Tensor:
             self._waiting = False
             tick(step.number)
             after_batch = _advancing(progress, step, drawn.batches)
+            asked = replace(asked, step=asked.step + late)
             return drawn.denoise(model, x, sigma, cond, step, asked, after_batch)
 
         self._pass.enter_context(host.sampling.hooked(p, call, drawn.largest))
@@ -263,6 +352,12 @@ class TiledGeneration(Generation):
         if self._waiting:  # something else has drawn: the picture's text must not say that we did
             p.extra_generation_params.pop(INFOTEXT_KEY, None)
         self._passes, self._waiting = 0, False
+
+    def end_pictures(self, pictures: Tensor) -> None:
+        """A batch is decoded, [B, 3, H, W] in 0 … 1; changed in place."""
+        if self._held_pictures is not None and self._held_pictures.fits(pictures):
+            self._held_pictures.change(pictures)
+        self._held_pictures = None
 
 
 def _check_latent(x: Tensor) -> None:

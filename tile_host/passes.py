@@ -18,18 +18,23 @@ from tile_host.rows import Asked
 from tile_host.words import RegionWords
 from tile_methods.fuse import Prediction, fuse
 from tile_methods.patch import MAIN_WORDS
-from tile_methods.planner import TILE, Layout, Planner, Region
+from tile_methods.planner import TILE, Layout, Planner, Region, WordSpot
+from tile_methods.strength import strength_map
 from tile_utils import masks
 from tile_utils.grid import make_grid, region_window
 from tile_utils.settings import RegionSettings, TiledDiffusionSettings
 from tile_utils.surface import OPT_F, Surface, Window
+from tile_utils.tile_words import Spot
+
+SPOTS = 1000
+"""Numbers of the words for each tile begin here, those of regions end below."""
 
 
 class After(Protocol):
-    """What is changed of every row's x0 once it is fused."""
+    """What is changed of every row's x0 once it is fused; guidance is affine, so rows may be changed before it."""
 
-    def __call__(self, denoised: Tensor, step: Step) -> Tensor:
-        """[B, C, H, W] -> the same"""
+    def __call__(self, denoised: Tensor, step: Step, asked: Asked) -> Tensor:
+        """[B, C, H, W], a row for each that is asked about -> the same"""
 
 
 class Kept:
@@ -59,7 +64,8 @@ class Pass:
         regions: those that are switched on, by their index on the page, as they are in each picture of the batch: no
             more than what they say differs.
         device: where the latent lives.
-        after: changes of x0, in their order; guidance is affine, so rows may be changed before it.
+        is_stage: its canvas is not the one that the host prepares control networks for.
+        spots: words for each tile.
         kept: what the host's mask keeps as it is.
         wraps: see `Surface`.
     """
@@ -71,11 +77,14 @@ class Pass:
         regions: Sequence[tuple[int, Sequence[RegionSettings]]],
         size: tuple[int, int],
         device: torch.device,
-        after: Sequence[After] = (),
+        is_stage: bool = False,
+        spots: Sequence[Spot] = (),
         kept: Kept | None = None,
         wraps: tuple[bool, bool] = (False, False),
     ) -> None:
-        self._p, self._after, self._kept = p, after, kept
+        self._p, self._kept = p, kept
+        self.after: list[After] = []
+        """Changes of x0, in their order."""
         height, width = size
         surface = Surface(height, width, wraps)
         multiple = host.facts.size_multiple() // OPT_F
@@ -91,7 +100,12 @@ class Pass:
         # 0 are the main prompt's words
         said = {index + 1: pictures for index, pictures in regions if index in self.windows}
         drawn = {number: region for number, (region, *_) in said.items()}
-        self._words = RegionWords(p, said)
+        pictures = range(len(host.words.prompts(p)[0]))
+        words = {SPOTS + number: spot for number, spot in enumerate(spots)}
+        told_there = {
+            n: [RegionSettings(prompt=spot.prompt(i)) for i in pictures] for n, spot in words.items()
+        }
+        self._words = RegionWords(p, {**said, **told_there})
         self.networks = self._words.networks
         self.layout = Layout(
             surface,
@@ -116,14 +130,23 @@ class Pass:
             multiple,
             self._words.keys,
             None if kept is None else kept.needed,
+            [WordSpot(spot.y * height, spot.x * width, number) for number, spot in words.items()],
         )
         self._hints: Hints | None = None
-        if not self.layout.whole:
+        if is_stage or not self.layout.whole:
             waits = torch.device("cpu") if settings.control_tensor_cpu else device
             hires = host.sampling.is_hires(p)
             self._hints = host.controls.hints(p, self.layout.surface, hires, waits)
+        self.whole = self.layout.whole and self._hints is None
+        """Is there nothing to cut, and no hint to be shown in this size?"""
         self._edges = Edges(p, surface)
         self._plan()
+        factors = [region.strength for region in drawn.values()]
+        self.strength: Tensor | None = None
+        """The share of the pass in which each latent pixel is drawn, [H, W]; None: all of it."""
+        if any(factor < 1 for factor in factors):
+            patches = zip(self._planner.region_patches(), factors)
+            self.strength = strength_map(patches, self.layout.surface, device)
         told = [patch.words for batch in self._planner.plan(0).batches for patch in batch.patches]
         self.fills_in = not self.layout.draw_background and MAIN_WORDS in told
         """Is what no background region covers drawn with the main prompt?"""
@@ -163,7 +186,7 @@ class Pass:
     ) -> Tensor:
         """The prediction for the whole canvas; for the other arguments see `fuse` and `DenoiserCall`."""
         with self._edges.padded():
-            if self.layout.whole:
+            if self.whole:
                 out = model(x, sigma, cond)
                 after_batch()
             else:
@@ -176,15 +199,15 @@ class Pass:
                 out = fuse(plan, asking, x, sigma, told, after_batch, batches)
         if self._kept is not None:
             out = self._kept.put_back(host.sampling.prediction(self._p, sigma), x, out, asked)
-        for change in self._after:
+        for change in self.after:
             prediction = host.sampling.prediction(self._p, sigma)
-            out = prediction.changed(x, out, partial(change, step=step))
+            out = prediction.changed(x, out, partial(change, step=step, asked=asked))
         return out
 
     @property
     def plain(self) -> bool:
         """Is it drawn as the host draws it?"""
-        return self.layout.whole and not self._edges.are_joined
+        return self.whole and not self._edges.are_joined
 
     def key(self, levels: Sequence[Asked]) -> Hashable:
         """What of tiles and regions changes the predictions for the rows of `levels`; see `fingerprint`."""
@@ -195,7 +218,15 @@ class Pass:
         texts = [[self._words.texts(region.words, asked) for asked in levels] for region in layout.regions]
         hints = None if self._hints is None else self._hints.key()
         canvas = (layout.method, layout.grid, layout.shift, layout.draw_background, layout.regions)
-        return *canvas, [region.mask for region in layout.regions], texts, layout.networks, hints
+        texts += [[self._words.texts(spot.words, asked) for asked in levels] for spot in layout.spots]
+        return (
+            *canvas,
+            layout.spots,
+            [region.mask for region in layout.regions],
+            texts,
+            layout.networks,
+            hints,
+        )
 
 
 def _shape(

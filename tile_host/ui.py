@@ -118,11 +118,13 @@ class TiledDiffusionPanel(Panel):
         self._sampling_controls()
         if self.tab == "t2i":
             self._size_controls()
+            self._composition_controls()
         else:
             self._input_controls()
             self._inversion_controls()
         if host.controls.installed():
             self._add("control_tensor_cpu")
+        self._word_controls()
         with gr.Accordion("Region Prompt Control", open=False, elem_id=f"MD-{self.tab}-regions"):
             with gr.Row(variant="compact"):
                 self._add("enable_bbox_control")
@@ -154,12 +156,45 @@ class TiledDiffusionPanel(Panel):
             self._add("tile_batch_size")
         with gr.Row(variant="compact"):
             self._add("shift_tiles")
+            self._add("hold_colours")
             self._add("seamless")
         advice = SizeAdvice(self.tab)
         with gr.Row():
             advice.button(self._made)
             free = gr.Button("Free GPU", elem_id=f"MD-{self.tab}-free-gpu", size="sm", min_width=100)
             free.click(fn=self._free_gpu, inputs=[], outputs=[])
+
+    def _word_controls(self) -> None:
+        """While this is open, the page's script shows the words on the reference image, a field for each tile."""
+        spec = self._specs["tile_prompts"]
+        label = control_of(spec).label
+        with gr.Accordion(label, open=False, elem_id=f"MD-{self.tab}-words"):
+            words = self._add("tile_prompts")
+            with gr.Row(variant="compact"):
+                for name in (*host.pictures.interrogators(), ""):
+                    button = gr.Button(
+                        name or "None",
+                        size="sm",
+                        min_width=100,
+                        elem_id=f"MD-{self.tab}-words-{name or 'none'}",
+                    )
+                    button.click(
+                        fn=lambda name=name: name,
+                        inputs=[],
+                        outputs=[words],
+                        show_progress=False,
+                        queue=False,
+                    )
+
+    def _composition_controls(self) -> None:
+        """How txt2img comes to one picture."""
+        composition = self._add("composition_first")
+        with gr.Row(variant="compact", visible=False) as more:
+            self._add("composition_strength")
+            self._add("upscaler_name", choices=host.pictures.upscalers())
+        composition.change(
+            fn=lambda on: gr.update(visible=on), inputs=[composition], outputs=[more], show_progress=False
+        )
 
     def _size_controls(self) -> None:
         overwrite = self._add("overwrite_size")

@@ -124,6 +124,7 @@ class RegionControls:
                     "🎲", elem_id=f"{made_ids}-random-seed", tooltip="A seed drawn from the picture's"
                 )
                 again = ToolButton("♻️", elem_id=f"{made_ids}-reuse-seed", tooltip="The last picture's seed")
+            add("strength")
             add("mask", visible=False)  # the canvas shows it
         blend_mode.change(fn=_feather_shown, inputs=[blend_mode], outputs=[feather], show_progress=False)
         dice.click(fn=lambda: -1, inputs=[], outputs=[seed], show_progress=False)

@@ -8,18 +8,21 @@ from __future__ import annotations
 import html
 import json
 import logging
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import gradio as gr
 
 from tile_host import pace
 from tile_host.door import host
+from tile_methods.stages import Size, compose, steps_from, tile_sides
 from tile_utils import advice
 from tile_utils.settings import TiledDiffusionSettings, title_of
+from tile_utils.surface import OPT_F
 
 LARGEST_SIDE = 100_000
 MOST_PASSES = 2
+FIRST = "First picture"
 WAITING = '<p class="md-plan">&nbsp;</p>'
 
 
@@ -73,12 +76,46 @@ def _read(text: str) -> tuple[list[advice.Pass], advice.Sizes, int]:
     shift, seamless = bool(sizes.pop("shift_tiles")), str(sizes.pop("seamless"))
     numbers = {name: _size(value) for name, value in sizes.items() if name not in ("method", "overlap")}
     overlap = int(sizes["overlap"])
+    if plan.get("composition") is not None and passes:
+        passes[:1] = _composed(passes[0], float(plan["composition"]))
     return (
         passes,
         advice.Sizes(
             **numbers, overlap=overlap, method=str(sizes["method"]), shift_tiles=shift, seamless=seamless
         ),
         int(plan["pictures"]),
+    )
+
+
+def _composed(picture: advice.Pass, strength: float) -> list[advice.Pass]:
+    """The passes of a picture that is composed first."""
+    side = host.facts.native_side()
+    if not side:
+        return [picture]
+    canvas = Size(max(1, picture.height // OPT_F), max(1, picture.width // OPT_F))
+    plan = compose(canvas, side, min(max(strength, 0.0), 1.0), host.facts.size_multiple() // OPT_F)
+    if not plan.stages:
+        return [picture]
+    stages = [
+        advice.Pass(
+            f"Stage {number} of {len(plan.stages)}",
+            stage.size.width * OPT_F,
+            stage.size.height * OPT_F,
+            steps_from(stage.sigma, picture.steps),
+            advice.LOW_DENOISE,
+        )
+        for number, stage in enumerate(plan.stages, 1)
+    ]
+    return [advice.Pass(FIRST, plan.first.width * OPT_F, plan.first.height * OPT_F, picture.steps), *stages]
+
+
+def _sizes_of(drawn: advice.Pass, sizes: advice.Sizes, native: int | None) -> advice.Sizes:
+    """The first picture of a composition has tiles of its own."""
+    if drawn.name != FIRST or native is None:
+        return sizes
+    height, width = tile_sides(Size(drawn.height // OPT_F, drawn.width // OPT_F), native)
+    return replace(
+        sizes, tile_width=width, tile_height=height, overlap=min(width, height) // 2, shift_tiles=False
     )
 
 
@@ -96,8 +133,9 @@ def told_of(text: str) -> str:
     except (ValueError, KeyError, TypeError):
         return WAITING
     native = host.facts.native_side()
-    lines = [advice.describe(drawn, sizes, pictures, pace.last()) for drawn in passes]
-    poor = dict.fromkeys(sentence for drawn in passes for sentence in advice.warnings(drawn, sizes, native))
+    own = [(drawn, _sizes_of(drawn, sizes, native)) for drawn in passes]
+    lines = [advice.describe(drawn, its, pictures, pace.last()) for drawn, its in own]
+    poor = dict.fromkeys(sentence for drawn, its in own for sentence in advice.warnings(drawn, its, native))
     lines += [f"⚠ {sentence}" for sentence in poor]
     return f'<p class="md-plan">{"<br>".join(html.escape(line, quote=False) for line in lines)}</p>'
 

@@ -40,7 +40,8 @@ def prepared_input(p: Any, settings: TiledDiffusionSettings, wraps: tuple[bool, 
     Raises:
         SettingsError: there is no image, or an empty one; no such upscaler; a side would pass 16384 pixels.
     """
-    enlarges = _enlarges(settings.upscaler_name)
+    check_upscaler(settings.upscaler_name)
+    enlarges = settings.upscaler_name != NO_UPSCALER
     scale = settings.scale_factor if enlarges else 1.0
     inputs = _inputs(p, scale)
     crops = not enlarges and getattr(p, "image_mask", None) is not None and p.inpaint_full_res
@@ -70,12 +71,11 @@ def prepared_input(p: Any, settings: TiledDiffusionSettings, wraps: tuple[bool, 
         yield
 
 
-def _enlarges(name: str) -> bool:
-    """Does this upscaler do anything? Raises SettingsError for one that the host does not have."""
+def check_upscaler(name: str) -> None:
+    """Raises SettingsError for one that the host does not have."""
     known = host.pictures.upscalers()
     if name not in known:
         raise SettingsError(f"Tiled Diffusion: 'Upscaler' is '{name}'; known are {', '.join(known)}.")
-    return name != NO_UPSCALER
 
 
 def _inputs(p: Any, scale: float) -> list[Image.Image]:

@@ -18,9 +18,9 @@ from tile_methods.fuse import Model
 from tile_methods.patch import MAIN_WORDS, Batch
 from tile_utils.conditions import picked_rows
 from tile_utils.settings import RegionSettings, SettingsError, region_label
+from tile_utils.tile_words import AND
 
 COMMENT = re.compile(r"#[^\n]*")
-AND = re.compile(r"\bAND\b")
 NUMBER = re.compile(r"[-+]?(?:\d+\.?|\d*\.\d+)")
 _PLACE = "\0"  # of the main prompt among its styles
 

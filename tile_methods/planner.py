@@ -10,7 +10,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from tile_methods.patch import MAIN_NETWORKS, Batch, Layer, Patch, Plan, cover_of, total_of
+from tile_methods.patch import MAIN_NETWORKS, MAIN_WORDS, Batch, Layer, Patch, Plan, cover_of, total_of
 from tile_methods.ranks import ALONE, Ranks
 from tile_utils.grid import Grid, phases, split_evenly
 from tile_utils.surface import Surface, Window, add, read
@@ -36,6 +36,33 @@ class Region:
 
 
 @dataclass(frozen=True)
+class WordSpot:
+    """A place on a canvas in latent pixels, with words."""
+
+    y: float
+    x: float
+    words: int
+
+
+def _nearest(spots: Sequence[WordSpot], window: Window, surface: Surface) -> int:
+    """The words of a tile."""
+    if not spots:
+        return MAIN_WORDS
+
+    def distance(spot: WordSpot) -> float:
+        total = 0.0
+        for at, middle, size, wraps in (
+            (spot.y, window.y + window.h / 2, surface.height, surface.wraps[0]),
+            (spot.x, window.x + window.w / 2, surface.width, surface.wraps[1]),
+        ):
+            apart = abs(at - middle)
+            total += min(apart % size, -apart % size) ** 2 if wraps else apart**2
+        return total
+
+    return min(spots, key=distance).words
+
+
+@dataclass(frozen=True)
 class Layout:
     """What a canvas is to be drawn of.
 
@@ -50,6 +77,7 @@ class Layout:
         multiple: of which positions on the canvas are, in latent pixels.
         networks: of words that use others than the main prompt.
         needed: which pixels are, [H, W] bool; what has none of them is not denoised. None: all.
+        spots: of which each tile takes the words of the nearest to its middle.
     """
 
     surface: Surface
@@ -63,6 +91,7 @@ class Layout:
     multiple: int = 1
     networks: Mapping[int, Hashable] = field(default_factory=dict)
     needed: Tensor | None = None
+    spots: Sequence[WordSpot] = ()
 
     @property
     def whole(self) -> bool:
@@ -128,6 +157,10 @@ class Planner:
             return True
         return bool((read(self.layout.needed, patch.window, self.layout.surface) & (patch.weights > 0)).any())
 
+    def region_patches(self) -> list[Patch]:
+        """Where each region of the layout counts, in its order."""
+        return [self._region_patch(region) for region in self.layout.regions]
+
     def _region_patch(self, region: Region) -> Patch:
         window, place, device = region.window, (REGION, region.words), self.layout.device
         if region.foreground:
@@ -180,7 +213,9 @@ class Planner:
         if self._needed is not None:
             weights = weights * read(self._needed, window, self.layout.surface)
         if self._needed is None or weights.any():
-            yield Patch(window, weights, (TILE, number))
+            yield Patch(
+                window, weights, (TILE, number), _nearest(self.layout.spots, window, self.layout.surface)
+            )
 
     def _batches(self, patches: Sequence[Patch]) -> Iterator[Batch]:
         """Our share of the patches, those of one size and the same networks together."""

@@ -29,7 +29,10 @@ HELP: dict[type, dict[str, str]] = {
             "three quarters for MultiDiffusion."
         ),
         "tile_batch_size": "Tiles denoised together: faster while the memory lasts.",
-        "upscaler_name": "Enlarges the picture before it is drawn over; None leaves it as it is.",
+        "upscaler_name": (
+            "Enlarges the picture before it is drawn over; None leaves it as it is. In txt2img: between the stages of "
+            "Composition first, where None is Lanczos."
+        ),
         "scale_factor": "How many times larger the upscaler makes each side.",
         "noise_inverse": (
             "Starts from the noise that would give this picture, so that the result stays close to it."
@@ -45,6 +48,22 @@ HELP: dict[type, dict[str, str]] = {
         "shift_tiles": (
             "Lays the tiles elsewhere at every step, so that each step heals the borders of the one before: an overlap "
             "of an eighth of a tile is enough, and large pictures take less than half the work."
+        ),
+        "composition_first": (
+            "Draws the picture once at the size that the model knows, then carries it to the canvas' in stages of "
+            "tiles: one picture, not one per tile. With Hires. fix on, that enlarges what comes of it."
+        ),
+        "composition_strength": (
+            "How much the stages draw anew: less keeps to the first picture, above 0.8 tiles begin to invent subjects."
+        ),
+        "hold_colours": (
+            "Keeps the colours of what a pass starts from, at every step and in the finished picture: tiles do not "
+            "tint it, its detail is drawn anew."
+        ),
+        "tile_prompts": (
+            "What is to be seen where, after the main prompt: places, of which each tile takes the nearest to "
+            "its middle; or an interrogator's name, CLIP or DeepBooru, which says it of each tile of what is drawn "
+            "over. The picture's text holds the words."
         ),
         "seamless": (
             "Joins left and right (Horizontal), top and bottom (Vertical), or both: for textures and 360° panoramas. "
@@ -63,6 +82,10 @@ HELP: dict[type, dict[str, str]] = {
         "feather_ratio": "Width of a foreground region's soft edge, as a fraction of half its smaller side.",
         "seed": (
             "The region's own noise: the same number gives the same noise; -1 draws a number from the picture's seed."
+        ),
+        "strength": (
+            "A factor of the page's denoising strength in this region: less keeps more of the picture that is drawn "
+            "over, in img2img and in the hires pass."
         ),
         "mask": (
             "The region's shape within its box; by name a PNG in base64, white where the region is, which without a "

@@ -6,12 +6,13 @@ A field's metadata holds its `Control`. The order of the positional arguments, w
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from itertools import takewhile
 from typing import Any
 
-from tile_utils import masks
+from tile_utils import masks, tile_words
 
 TABS = ("t2i", "i2i")
 DEFAULT_MAX_REGIONS = 8
@@ -37,7 +38,7 @@ class Control:
     """How a setting looks and what it may be. `elem_id` has places for {tab} and, in a region, {i} (from 1).
     `null_means_default`: a client's null says so too, not that a value was lost. `late`, of a region's: its argument
     stands after all others. `form` brings a text into the form that is kept; a ValueError of it ends the sentence about
-    the control."""
+    the control. `takes_list`: a client's list stands for its JSON text."""
 
     label: str
     elem_id: str
@@ -50,6 +51,7 @@ class Control:
     null_means_default: bool = False
     late: bool = False
     form: Callable[[str], str] | None = None
+    takes_list: bool = False
 
 
 def _control(default: Any, label: str, elem_id: str, *number_range: float, **more: Any) -> Any:
@@ -79,6 +81,9 @@ class RegionSettings:
     blend_mode: str = _control("Background", "Type", "MD-{tab}-{i}-blend-mode", choices=BLEND_MODES)
     feather_ratio: float = _control(0.2, "Feather", "MD-{tab}-{i}-feather", 0, 1, 0.05)
     seed: int = _control(-1, "Seed", "MD-{tab}-{i}-seed", -1, 2**63 - 1, 1, null_means_default=True)
+    strength: float = _control(
+        1.0, "Strength", "MD-{tab}-{i}-strength", 0, 1, 0.05, null_means_default=True, late=True
+    )
     mask: str = _control(
         "", "Mask", "MD-{tab}-{i}-mask", null_means_default=True, late=True, form=masks.compact
     )
@@ -106,9 +111,7 @@ class TiledDiffusionSettings:
         48, "Latent tile overlap", "MD-{tab}-latent-tile-overlap", 0, 256, 4, img2img_default=8
     )
     tile_batch_size: int = _control(4, "Latent tile batch size", "MD-{tab}-latent-tile-batch-size", 1, 8, 1)
-    upscaler_name: str = _control(
-        "None", "Upscaler", "MD-{tab}-upscaler-index", tabs=("i2i",), null_means_default=True
-    )
+    upscaler_name: str = _control("None", "Upscaler", "MD-{tab}-upscaler-index", null_means_default=True)
     scale_factor: float = _control(2.0, "Scale Factor", "MD-{tab}-upscaler-factor", 1, 8, 0.05, tabs=("i2i",))
     noise_inverse: bool = _control(False, "Enable Noise Inversion", "MD-{tab}-noise-inverse", tabs=("i2i",))
     noise_inverse_steps: int = _control(
@@ -132,6 +135,28 @@ class TiledDiffusionSettings:
     regions: tuple[RegionSettings, ...] = ()
     shift_tiles: bool = _control(
         False, "Shift tiles every step", "MD-{tab}-shift-tiles", null_means_default=True
+    )
+    composition_first: bool = _control(
+        False, "Composition first", "MD-{tab}-composition-first", tabs=("t2i",), null_means_default=True
+    )
+    composition_strength: float = _control(
+        0.5,
+        "Composition strength",
+        "MD-{tab}-composition-strength",
+        0,
+        1,
+        0.05,
+        tabs=("t2i",),
+        null_means_default=True,
+    )
+    hold_colours: bool = _control(False, "Hold colours", "MD-{tab}-hold-colours", null_means_default=True)
+    tile_prompts: str = _control(
+        "",
+        "Words for each tile",
+        "MD-{tab}-tile-prompts",
+        null_means_default=True,
+        form=tile_words.compact,
+        takes_list=True,
     )
     seamless: str = _control(
         "Off", "Seamless", "MD-{tab}-seamless", choices=tuple(SEAMLESS), null_means_default=True
@@ -236,6 +261,8 @@ def checked(spec: Field[Any], value: Any, where: str = "") -> Any:
         return default
     name = f"{where}: '{control.label}'" if where else f"'{control.label}'"
     name, shown = name.replace(" {i}", ""), shortened(value)
+    if control.takes_list and isinstance(value, (list, tuple)):
+        value = json.dumps(value)
     kind, wanted = _kind_of(value), _kind_of(default)
     if kind != wanted:
         shown = shown if value is None else f"{shown}, {kind}"

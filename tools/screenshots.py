@@ -1,4 +1,4 @@
-"""Make the pictures in docs/images that show the page: `.venv/bin/python -m tools.screenshots`.
+"""Make the pictures in docs/images that show the page: `.venv/bin/python -m tools.screenshots [page|regions|words …]`.
 
 Set up by `python3 -m miniwebui test`, and on Debian by `apt install fonts-noto-color-emoji`.
 """
@@ -6,6 +6,7 @@ Set up by `python3 -m miniwebui test`, and on Debian by `apt install fonts-noto-
 from __future__ import annotations
 
 import subprocess
+import sys
 from typing import Any
 
 from tools.page import PATIENCE_MS, ROOT, choose, chromium, open_accordion, running_page, set_number
@@ -121,8 +122,34 @@ def check_symbols() -> None:
             )
 
 
-PAGES = {"page": draw_panorama, "regions": draw_regions, "shapes": draw_shapes}
-"""What is done on the page before a picture of it."""
+def write_words(page: Any) -> None:
+    """Words for each tile, on an empty canvas."""
+    open_accordion(page, "MD-t2i-enabled")
+    for element_id, value in (
+        ("txt2img_width", 1024),
+        ("txt2img_height", 512),
+        ("MD-t2i-latent-tile-width", 32),
+        ("MD-t2i-latent-tile-height", 32),
+        ("MD-t2i-latent-tile-overlap", 0),
+    ):
+        set_number(page, element_id, value)
+    page.click("#MD-t2i-words .label-wrap")
+    page.click("#MD-t2i-regions .label-wrap")
+    page.click("#MD-create-canvas-t2i")
+    cells = page.locator("#MD-bbox-ref-t2i .md-words input")
+    for number, words in ((1, "red balloon"), (5, "tree"), (6, "white house")):
+        cells.nth(number).fill(words)
+        cells.nth(number).blur()
+    page.wait_for_timeout(1000)
+
+
+PAGES = {
+    "page": (draw_panorama, "#tab_txt2img"),
+    "regions": (draw_regions, "#MD-t2i-regions"),
+    "shapes": (draw_shapes, "#MD-t2i-regions"),
+    "words": (write_words, "#MD-t2i-enabled"),
+}
+"""What is done on the page before a picture of it, and what of it is seen. On the command line: some of them."""
 HIDDEN = "#html_log_txt2img { visibility: hidden; }"
 """How long it took says more of the machine than of the page."""
 
@@ -132,15 +159,15 @@ def main() -> None:
     IMAGES.mkdir(parents=True, exist_ok=True)
     with running_page(DEMO) as address, chromium() as browser:
         for theme in ("light", "dark"):
-            for name, draw in PAGES.items():
+            for name in sys.argv[1:] or PAGES:
+                draw, part = PAGES[name]
                 page = browser.new_page(viewport={"width": 1300, "height": 2000})
                 page.set_default_timeout(PATIENCE_MS)
                 page.goto(f"{address}?__theme={theme}", wait_until="domcontentloaded")
                 page.wait_for_selector("#MD-t2i-enabled-visible-checkbox")
                 page.add_style_tag(content=HIDDEN)
                 draw(page)
-                part = page.locator("#tab_txt2img" if name == "page" else "#MD-t2i-regions")
-                part.screenshot(path=IMAGES / f"{name}-{theme}.png")
+                page.locator(part).screenshot(path=IMAGES / f"{name}-{theme}.png")
                 page.close()
                 print(f"Wrote docs/images/{name}-{theme}.png", flush=True)
 

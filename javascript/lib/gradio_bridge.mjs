@@ -4,7 +4,7 @@ const app = () => (typeof gradioApp === 'function' ? gradioApp() : document);
 /** The first element of the page that a CSS selector matches. */
 export const find = (selector) => app().querySelector(selector);
 
-const NUMBERS = { x: 'x', y: 'y', w: 'w', h: 'h', feather_ratio: 'feather', seed: 'seed' };
+const NUMBERS = { x: 'x', y: 'y', w: 'w', h: 'h', feather_ratio: 'feather', seed: 'seed', strength: 'strength' };
 const TEXTS = { prompt: 'prompt', neg_prompt: 'neg-prompt', blend_mode: 'blend-mode', mask: 'mask' };
 const BY_SERVER = ['blend_mode'];
 const INPUTS = ['img2img_image', 'img2img_sketch', 'img2maskimg', 'inpaint_sketch', 'img_inpaint_base'];

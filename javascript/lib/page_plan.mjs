@@ -39,6 +39,12 @@ function passes(tab) {
     return [{ name: 'Picture', ...page.canvasSize('i2i'), steps: drawn(steps, denoise), denoise }];
 }
 
+/** The strength of a composition that comes first, or null. */
+function composition(tab) {
+    const isOn = tab === 't2i' && page.find('#MD-t2i-composition-first input')?.checked;
+    return isOn ? page.number('MD-t2i-composition-strength') : null;
+}
+
 function plan(tab) {
     const sizes = {
         method: page.find(`#MD-${tab}-method input`)?.value,
@@ -47,7 +53,7 @@ function plan(tab) {
     };
     for (const [name, id] of Object.entries(SIZES)) sizes[name] = page.number(`MD-${tab}-${id}`);
     const count = (what) => page.number(`${HOST_TAB[tab]}_batch_${what}`) || 1;
-    return JSON.stringify({ passes: passes(tab), sizes, pictures: count('count') * count('size') });
+    return JSON.stringify({ passes: passes(tab), composition: composition(tab), sizes, pictures: count('count') * count('size') });
 }
 
 export class PagePlan {

@@ -52,8 +52,10 @@ class _Shared(type(sys)):
 
 sys.modules[__name__].__class__ = _Shared
 
+from modules.interrogate import InterrogateModels  # noqa: E402
 from modules.shared_state import State  # noqa: E402
 from modules.shared_total_tqdm import TotalTQDM  # noqa: E402
 
+interrogator = InterrogateModels()
 state = State()
 total_tqdm = TotalTQDM()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from modules import sd_samplers_cfg_denoiser, sd_samplers_timesteps, shared
 from tile_host.hosts import controlnet
-from tile_host.hosts.family import facts, job, pictures, vae, words
+from tile_host.hosts.family import facts, job, pictures, stages, vae, words
 from tile_host.hosts.family.sampling import PassOfFamily
 from tile_host.hosts.protocol import Denoise, DenoiserCall, Host, Step
 from tile_host.rows import RowCursor
@@ -156,4 +156,4 @@ def _rows_of_a_step(denoiser: Any) -> list[int]:
     return rows
 
 
-A1111 = Host("AUTOMATIC1111 WebUI", facts, job, Sampling(), words, pictures, vae, controlnet)
+A1111 = Host("AUTOMATIC1111 WebUI", facts, job, Sampling(), words, pictures, vae, controlnet, stages)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from tile_host.rows import Asked, Text
 from tile_methods.fuse import Prediction
+from tile_methods.stages import Size
 from tile_utils.surface import Surface
 
 Denoise = Callable[[Tensor, Tensor, Any], Tensor]
@@ -111,6 +112,12 @@ class Job(Protocol):
 
     def progress_hidden(self) -> bool:
         """Has the user asked for no progress bars in the console?"""
+
+    def more_passes(self, p: Any, steps: Sequence[int]) -> None:
+        """Every batch of the generation takes passes of so many steps beside what the host knows of."""
+
+    def next_pass(self) -> None:
+        """One of them begins."""
 
     def report(self, text: str | None) -> None:
         """Tell the page what is being done; None: nothing in particular."""
@@ -226,6 +233,9 @@ class Words(Protocol):
     def positives(self, conds: Any, step: float) -> tuple[list[list[tuple[int, float]]], Any]:
         """(for each picture the row and weight of each of its parts, the rows' text) of the host's own conditions."""
 
+    def owners(self, conds: Any) -> list[int]:
+        """The picture that each row of a step is about, of the host's conditions of the positive prompts."""
+
     def networks(self, p: Any, owns: Sequence[Mentions]) -> Networks:
         """The networks of this pass, for prompts that mention `owns` beside the main prompt's."""
 
@@ -254,11 +264,43 @@ class Pictures(Protocol):
     def upscaled(self, picture: Image.Image, factor: float, name: str) -> Image.Image:
         """The picture, each side `factor` times as long."""
 
+    def interrogators(self) -> list[str]:
+        """Names of what can say what a picture shows."""
+
+    def caption(self, name: str, picture: Image.Image) -> str | None:
+        """What it says; None where it cannot."""
+
     def opaque(self, picture: Image.Image) -> Image.Image:
         """RGB, transparent parts in the host's background colour."""
 
     def encoded(self, p: Any) -> list[Image.Image]:
         """The init images as the host encodes them, before masks: in the size that is drawn."""
+
+
+class Stages(Protocol):
+    """Passes that the host has no words for: of another size, or from a noise level on."""
+
+    def sized(self, p: Any, size: Size) -> AbstractContextManager[None]:
+        """Inside, the generation is one of this size, with a sampler, noise and conditions of its own."""
+
+    def sampled(self, p: Any) -> Tensor:
+        """A pass from noise alone, as the host's first one. [B, C, h, w]"""
+
+    def entry(self, p: Any, sigma: float) -> tuple[int, int]:
+        """(steps of the sampler's schedule from the noise level `sigma` on, model calls of it before that).
+
+        Raises:
+            SettingsError: the sampler has no schedule that can be entered.
+        """
+
+    def resampled(self, p: Any, latent: Tensor, sigma: float) -> Tensor:
+        """A pass from a latent with noise of that level. [B, C, h, w]"""
+
+    def decoded(self, p: Any, latent: Tensor) -> Tensor:
+        """Pictures [B, 3, H, W], 0 … 1."""
+
+    def encoded(self, p: Any, pictures: Tensor) -> Tensor:
+        """Their latents."""
 
 
 class Vae(Protocol):
@@ -326,3 +368,4 @@ class Host:
     pictures: Pictures
     vae: Vae
     controls: Controls
+    stages: Stages

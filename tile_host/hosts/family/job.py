@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NoReturn
 
@@ -83,6 +83,17 @@ def presses_told(told: Callable[[], None]) -> AbstractContextManager[None]:
 
 def progress_hidden() -> bool:
     return bool(shared.cmd_opts.disable_console_progressbars)
+
+
+def more_passes(p: Any, steps: Sequence[int]) -> None:
+    bar = getattr(shared.total_tqdm, "_tqdm", None)
+    total = shared.state.job_count * p.steps if bar is None else bar.total
+    shared.state.job_count += len(steps) * p.n_iter
+    shared.total_tqdm.updateTotal(total + sum(steps) * p.n_iter)
+
+
+def next_pass() -> None:
+    shared.state.nextjob()
 
 
 def report(text: str | None) -> None:

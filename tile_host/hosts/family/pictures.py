@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from PIL import Image
 
 from modules import images, shared
+
+CLIP, DEEPBOORU = "CLIP", "DeepBooru"
 
 
 def upscalers() -> list[str]:
@@ -16,6 +22,33 @@ def upscalers() -> list[str]:
 def upscaled(picture: Image.Image, factor: float, name: str) -> Image.Image:
     data = next(data for data in shared.sd_upscalers if data.name == name)
     return data.scaler.upscale(picture, factor, data.data_path)
+
+
+def interrogators() -> list[str]:
+    has_tags = importlib.util.find_spec("modules.deepbooru") is not None
+    names = {CLIP: getattr(shared, "interrogator", None) is not None, DEEPBOORU: has_tags}
+    return [name for name, is_there in names.items() if is_there]
+
+
+@contextmanager
+def _job_kept() -> Iterator[None]:
+    """Inside, what begins and ends a job of its own leaves the one at hand as it is, but for a request to stop."""
+    state = vars(shared.state)
+    before = dict(state)
+    try:
+        yield
+    finally:
+        asked = {name: True for name in ("interrupted", "skipped") if state.get(name)}
+        state.clear()
+        state.update(before | asked)
+
+
+def caption(name: str, picture: Image.Image) -> str | None:
+    with _job_kept():
+        if name == DEEPBOORU:
+            return str(importlib.import_module("modules.deepbooru").model.tag(picture))
+        text = str(shared.interrogator.interrogate(picture))
+    return None if "<error>" in text else text  # the host's mark; it has told why
 
 
 def opaque(picture: Image.Image) -> Image.Image:

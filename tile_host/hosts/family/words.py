@@ -94,6 +94,12 @@ def positives(conds: Any, step: float) -> tuple[list[list[tuple[int, float]]], A
     return prompt_parser.reconstruct_multicond_batch(conds, step)
 
 
+def owners(conds: Any) -> list[int]:
+    pictures = range(len(conds.batch))
+    unconds = 2 * [*pictures]  # twice where the host guides by the picture too
+    return [picture for picture in pictures for _ in conds.batch[picture]] + unconds
+
+
 def networks(p: Any, owns: Sequence[Mentions]) -> RegionNetworks:
     return RegionNetworks(p, owns)
 

@@ -15,6 +15,7 @@ from tile_host.hosts.family.wildcards import resolved as resolved
 from tile_host.hosts.family.words import Encoded, rows_of, steps_of
 from tile_host.hosts.family.words import comments_are_cut as comments_are_cut
 from tile_host.hosts.family.words import networks_key as networks_key
+from tile_host.hosts.family.words import owners as owners
 from tile_host.hosts.family.words import positives as positives
 from tile_host.hosts.family.words import prompts as prompts
 from tile_host.hosts.family.words import styled as styled

@@ -1,0 +1,128 @@
+"""Composition first in the host: a picture of the model's own size takes the first pass' place, and stages carry it to
+the canvas'."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from tile_host.colours import as_tensor
+from tile_host.door import host
+from tile_host.upscaling import NO_UPSCALER, check_upscaler
+from tile_methods.stages import Composition, Size, compose, tile_sides
+from tile_utils.settings import SettingsError, TiledDiffusionSettings
+from tile_utils.surface import OPT_F
+
+logger = logging.getLogger("Tiled Diffusion")
+NOT_KNOWN = (
+    "Tiled Diffusion: 'Composition first' is on and the size of the pictures that this checkpoint was trained on is "
+    "not known; switch it off."
+)
+FITS = "Composition first: the model draws %dx%d (latent) at once, there is nothing to carry."
+
+
+@dataclass(frozen=True)
+class Part:
+    """A pass of a picture that is composed first.
+
+    Args:
+        tile: (height, width) of the tiles that the first picture is drawn in; None in a stage, which has the page's.
+        late: model calls of the whole schedule that come before a stage.
+    """
+
+    name: str
+    tile: tuple[int, int] | None = None
+    late: int = 0
+
+    @property
+    def is_first(self) -> bool:
+        """Is it drawn from noise alone?"""
+        return self.tile is not None
+
+    def settings(self, page: TiledDiffusionSettings) -> TiledDiffusionSettings:
+        if self.tile is None:
+            return page
+        height, width = self.tile
+        return replace(
+            page, tile_height=height, tile_width=width, overlap=min(self.tile) // 2, shift_tiles=False
+        )
+
+
+Begin = Callable[[Part | None, Tensor | None], None]
+"""Told before each part, with the pictures [B, 3, H, W] that it starts from; None: there is none any more."""
+
+
+def plan_of(p: Any, settings: TiledDiffusionSettings, canvas: Size) -> Composition:
+    """How a canvas is composed; its stages are told to the host with the first batch.
+
+    Raises:
+        SettingsError: the model's own size is not known, there is no such upscaler, or the sampler cannot do it.
+    """
+    side = host.facts.native_side()
+    if not side:
+        raise SettingsError(NOT_KNOWN)
+    check_upscaler(settings.upscaler_name)
+    composition = compose(canvas, side, settings.composition_strength, host.facts.size_multiple() // OPT_F)
+    if not composition.stages:
+        logger.info(FITS, canvas.width, canvas.height)
+        return composition
+    entries = [host.stages.entry(p, stage.sigma) for stage in composition.stages]
+    if p.iteration == 0:
+        host.job.more_passes(p, [steps for steps, _ in entries])
+    return composition
+
+
+def drawn_in_stages(
+    p: Any, settings: TiledDiffusionSettings, composition: Composition, begin: Begin
+) -> Tensor:
+    """The latents of the canvas. An interrupt keeps the last stage that is finished, enlarged. [B, C, H, W]"""
+    side = host.facts.native_side() or 0
+    canvas = composition.stages[-1].size
+    try:
+        begin(Part("first picture", tile_sides(composition.first, side)), None)
+        with host.stages.sized(p, composition.first):
+            latent = host.stages.sampled(p)
+        for number, stage in enumerate(composition.stages, 1):
+            name = f"stage {number} of {len(composition.stages)}"
+            if host.job.interrupted():
+                break
+            host.job.next_pass()
+            host.job.report(f"Composition first, {name}: enlarging")
+            pictures = enlarged(host.stages.decoded(p, latent), stage.size, settings.upscaler_name)
+            host.job.report(None)
+            with host.stages.sized(p, stage.size):
+                start = host.stages.encoded(p, pictures)
+                _, late = host.stages.entry(p, stage.sigma)
+                begin(Part(name, late=late), pictures)
+                found = host.stages.resampled(p, start, stage.sigma)
+            latent = start if host.job.interrupted() else found
+    finally:
+        begin(None, None)
+    return _fitted(latent, canvas)
+
+
+def enlarged(pictures: Tensor, size: Size, upscaler: str) -> Tensor:
+    """Pictures [B, 3, h, w], 0 … 1, in the size of a canvas. [B, 3, H, W]"""
+    target = size.width * OPT_F, size.height * OPT_F
+    found = []
+    for picture in pictures:
+        image = Image.fromarray((picture * 255).round().byte().permute(1, 2, 0).numpy())
+        if upscaler != NO_UPSCALER:
+            factor = max(target[0] / image.width, target[1] / image.height)
+            image = host.pictures.upscaled(image, factor, upscaler)
+        found.append(image.resize(target, Image.Resampling.LANCZOS))
+    return as_tensor(found)
+
+
+def _fitted(latent: Tensor, size: Size) -> Tensor:
+    """What an interrupt has left, without a VAE that would take its time."""
+    if tuple(latent.shape[-2:]) == (size.height, size.width):
+        return latent
+    larger = F.interpolate(latent.float(), (size.height, size.width), mode="bicubic")
+    return larger.to(latent)
