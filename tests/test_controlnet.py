@@ -434,7 +434,8 @@ def test_a_composition_sees_the_hint_in_the_size_of_each_of_its_parts(controlled
         {**UNIT, "image": left, "resize_mode": "Just Resize"}, settings=TILES | {"composition_first": True}
     )
     assert {size for size, _ in hints} == {(16, 16)}
-    whole, *cuts = (hint[0].mean((0, 1)) for _, hint in hints)
+    whole = hints[0][1][0].mean((0, 1))
+    cuts = [row.mean((0, 1)) for _, hint in hints[1:] for row in hint]
     assert float(whole[:60].min()) == 1
     assert float(whole[68:].max()) == 0
     assert {round(float(cut.mean()), 1) for cut in cuts} == {0.0, 0.5, 1.0}
