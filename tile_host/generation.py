@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -18,6 +17,7 @@ from tile_host.door import host
 from tile_host.hosts.protocol import Denoise, Step
 from tile_host.life import Generation
 from tile_host.noise_inversion import InversionCache, NoiseInversion
+from tile_host.pass_words import check_latent, log_pass, warn_of
 from tile_host.passes import Kept, Pass
 from tile_host.picture_text import picture_text
 from tile_host.region_files import written_regions
@@ -35,23 +35,10 @@ from tile_utils.settings import SEAMLESS, RegionSettings, SettingsError, TiledDi
 from tile_utils.surface import OPT_F
 from tile_utils.tile_words import Spot
 
-logger = logging.getLogger("Tiled Diffusion")
 INFOTEXT_KEY = "Tiled Diffusion"
 NO_PICTURE = (
     "'Words for each tile' is '{}', which needs a picture to look at: it works in img2img and with 'Composition "
     "first'."
-)
-PLANE = 4
-"""Axes of a latent: [B, C, H, W]"""
-LATENT = (
-    "Tiled Diffusion: this model's latent has {} axes and {} image pixels to a latent one; allowed are models with 4 "
-    "axes and 8 pixels (Stable Diffusion, SDXL, Flux and their like). Switch Tiled Diffusion off."
-)
-EVEN = 8
-"""Latent pixels: UNets halve a picture three times at most, and a side that cannot be halved does not meet itself."""
-UNEVEN = (
-    "Seamless: the picture's {} is {} pixels, and one tile covers it, so that its edges may not join exactly; allowed "
-    "are multiples of {}, or smaller tiles."
 )
 NOT_SAMPLED = (
     "Another script draws in its own way and gives no pass to Tiled Diffusion: nothing was tiled, and no region was "
@@ -170,7 +157,7 @@ class TiledGeneration(Generation):
             SettingsError: a latent that tiles do not fit.
         """
         self.end_pass()
-        _check_latent(x)
+        check_latent(x)
         if self._composes_first(p):
             composition = plan_of(p, self.settings, Size(x.shape[-2], x.shape[-1]))
             if composition.stages:
@@ -186,14 +173,14 @@ class TiledGeneration(Generation):
         is_stage, spots = self._part is not None, self._words_of_tiles(p, size)
         kept = _kept(p, x, conds)
         drawn = Pass(p, settings, regions, size, x.device, is_stage, spots, kept, self._wraps)
-        self._log(self._name(p), drawn)
+        log_pass(self._name(p), drawn, self.settings)
         self._pass.enter_context(drawn.networks.restored())
         self._add_noise(p, drawn, noise)
         if self._inversion is not None:
             self._inversion.replace(p, x, noise, conds, drawn)
         self._hold(p, drawn, x, conds)
         if not drawn.plain:
-            self._warn(p, drawn)
+            warn_of(p, drawn)
         if drawn.after or not drawn.plain:
             self._hook(p, drawn, x.shape[0])
         self._pass.enter_context(host.sampling.followed(p, self.end_pass))
@@ -273,57 +260,6 @@ class TiledGeneration(Generation):
         if pictures is not None:
             self._held_pictures = HeldPictures(p, pictures, wraps)
 
-    def _log(self, name: str, drawn: Pass) -> None:
-        layout, settings = drawn.layout, self.settings
-        size = f"{layout.surface.width}x{layout.surface.height}"
-        if layout.whole:
-            tile = f"{settings.tile_width}x{settings.tile_height}"
-            logger.info(
-                "%s not tiled: one tile of %s covers the canvas of %s (latent).",
-                name.capitalize(),
-                tile,
-                size,
-            )
-            return
-        down, across = layout.grid.down, layout.grid.across
-        logger.info(
-            "%s: canvas %s (latent), %dx%d tiles of %dx%d, overlap %s%s, %d regions, %d batches a step, %s.",
-            name.capitalize(),
-            size,
-            across.count,
-            down.count,
-            across.tile,
-            down.tile,
-            "x".join(str(overlap) for overlap in dict.fromkeys((across.overlap, down.overlap))),
-            (", shifted every step" if layout.shift else "")
-            + (", seamless" if any(layout.surface.wraps) else ""),
-            len(layout.regions),
-            drawn.batches,
-            layout.method,
-        )
-        if layout.needed is not None:
-            logger.info("The mask keeps %.0f%% of the canvas.", 100 * (1 - layout.needed.float().mean()))
-        if drawn.fills_in:
-            logger.info("What no background region covers is drawn with the main prompt.")
-
-    def _warn(self, p: Any, drawn: Pass) -> None:
-        layout = drawn.layout
-        sizes = [
-            (layout.grid.down.tile, layout.grid.across.tile),
-            *((w.h, w.w) for w in drawn.windows.values()),
-        ]
-        surface = layout.surface
-        for sentence in host.facts.warnings(
-            p, all(w * surface.height == h * surface.width for h, w in sizes)
-        ):
-            host.job.tell(p, sentence)
-        for name, side, tile, joined_there in (
-            ("height", surface.height, layout.grid.down.tile, surface.wraps[0]),
-            ("width", surface.width, layout.grid.across.tile, surface.wraps[1]),
-        ):
-            if joined_there and tile == side and side % EVEN:
-                host.job.tell(p, UNEVEN.format(name, side * OPT_F, EVEN * OPT_F))
-
     def _hook(self, p: Any, drawn: Pass, pictures: int) -> None:
         bar = tqdm(desc="Tiled Diffusion", unit="batch", leave=False, disable=host.job.progress_hidden())
         progress = self._pass.enter_context(bar)
@@ -358,13 +294,6 @@ class TiledGeneration(Generation):
         if self._held_pictures is not None and self._held_pictures.fits(pictures):
             self._held_pictures.change(pictures)
         self._held_pictures = None
-
-
-def _check_latent(x: Tensor) -> None:
-    """Raises SettingsError for what is no plane of latent pixels of 8 x 8 image pixels."""
-    factor = host.facts.latent_factor()
-    if x.ndim != PLANE or factor != OPT_F:
-        raise SettingsError(LATENT.format(x.ndim, factor))
 
 
 def _kept(p: Any, x: Tensor, conds: Any) -> Kept | None:
