@@ -1,7 +1,6 @@
 """Tiled Diffusion through the whole host: what is drawn, what is left behind, what the user is told."""
 
 import json
-from functools import partial
 
 import numpy as np
 import pytest
@@ -236,12 +235,18 @@ def test_a_change_of_x0_is_what_the_sampler_sees(webui, monkeypatch, sampler, pa
 
     steps, seen = [], []
 
-    def after(denoised, step):
+    def after(denoised, step, asked):
         steps.append(step.number)
         return torch.full_like(denoised, 0.25)
 
     monkeypatch.setattr(webui.shared.sd_model, "parameterization", parameterization)
-    monkeypatch.setattr(generation, "Pass", partial(passes.Pass, after=[after]))
+
+    class Changed(passes.Pass):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.after.append(after)
+
+    monkeypatch.setattr(generation, "Pass", Changed)
     monkeypatch.setattr(sd_samplers_common, "store_latent", lambda x: seen.append(x.clone()))
     webui.draw(TILED, sampler_name=sampler, steps=3, batch_size=2)
     assert steps == sorted(steps)

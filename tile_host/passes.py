@@ -147,9 +147,6 @@ class Pass:
         if any(factor < 1 for factor in factors):
             patches = zip(self._planner.region_patches(), factors)
             self.strength = strength_map(patches, self.layout.surface, device)
-        told = [patch.words for batch in self._planner.plan(0).batches for patch in batch.patches]
-        self.fills_in = not self.layout.draw_background and MAIN_WORDS in told
-        """Is what no background region covers drawn with the main prompt?"""
 
     def _plan(self) -> None:
         """From the layout: how each step is drawn, and what it takes."""
@@ -163,9 +160,11 @@ class Pass:
             areas.append([layout.grid.tile_area * layout.batch_size])  # other steps have other tiles
         self.largest = max(map(sum, areas), default=1)
         """Latent pixels a row of the largest of them."""
-        tiles = [patch for batch in batches for patch in batch.patches if patch.place[0] == TILE]
-        self.work = layout.grid.tile_area * len(tiles)
+        patches = [patch for batch in batches for patch in batch.patches]
+        self.work = layout.grid.tile_area * sum(patch.place[0] == TILE for patch in patches)
         """Latent pixels of all tiles that are drawn."""
+        self.fills_in = not layout.draw_background and any(patch.words == MAIN_WORDS for patch in patches)
+        """Is what no background region covers drawn with the main prompt?"""
 
     def of_all(self) -> Pass:
         """The same on the whole canvas, whatever a mask keeps."""

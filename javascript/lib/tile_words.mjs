@@ -56,6 +56,7 @@ export class WordTable {
         this.root = Object.assign(document.createElement('div'), { className: 'md-words' });
         this.shape = '';
         this.tiles = [];
+        this.edited = null; // the cell with words that are not written yet
     }
 
     /** Lay the table over the picture, which lies at `place` in `holder`; without one it goes. */
@@ -74,7 +75,7 @@ export class WordTable {
         const text = field.querySelector('textarea, input').value;
         const words = wordsOf(tiles, places(text), size);
         [...this.root.children].forEach((input, i) => {
-            if (input !== document.activeElement) input.value = words[i];
+            if (input !== document.activeElement && input !== this.edited) input.value = words[i];
             input.placeholder = text && !places(text).length ? text : '';
         });
     }
@@ -88,6 +89,7 @@ export class WordTable {
         this.root.style.gridTemplateColumns = `repeat(${columns}, 1fr)`;
         this.root.replaceChildren(...tiles.map((_, i) => {
             const input = Object.assign(document.createElement('input'), { type: 'text', title: `Tile ${i + 1}` });
+            input.addEventListener('input', () => (this.edited = input));
             input.addEventListener('change', () => this.write());
             return input;
         }));
@@ -95,6 +97,7 @@ export class WordTable {
 
     write() {
         const words = [...this.root.children].map((input) => input.value);
+        this.edited = null;
         page.send(`MD-${this.tab}-tile-prompts`, written(this.tiles, words));
     }
 }
