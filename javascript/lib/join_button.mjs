@@ -3,7 +3,7 @@
 import { rolled } from './geometry.mjs';
 import * as page from './gradio_bridge.mjs';
 
-const SIGN = '⧉';
+const SIGN = '🔁';
 const TITLE = 'Show the join: rolls the picture by half, and back';
 const BOTH = { x: true, y: true };
 
