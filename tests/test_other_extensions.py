@@ -9,7 +9,7 @@ import torch
 
 from modules import processing, script_callbacks, scripts, sd_models, shared
 from modules.sd_samplers_cfg_denoiser import CFGDenoiser
-from tile_host import generation
+from tile_host import pass_words
 from tile_host.hosts import a1111
 from tile_utils import patching
 from tile_utils.settings import SettingsError
@@ -279,6 +279,6 @@ def test_who_else_draws_is_not_written_down_as_ours(webui, monkeypatch):
 
 @pytest.mark.parametrize(("shape", "factor"), [((1, 16, 1, 16, 32), 8), ((1, 16, 8, 16), 16)])
 def test_a_latent_that_tiles_do_not_fit_is_refused_in_words(monkeypatch, shape, factor):
-    monkeypatch.setattr(generation.host.facts, "latent_factor", lambda: factor)
+    monkeypatch.setattr(pass_words.host.facts, "latent_factor", lambda: factor)
     with pytest.raises(SettingsError, match=f"{len(shape)} axes and {factor} image pixels"):
-        generation._check_latent(torch.zeros(shape))
+        pass_words.check_latent(torch.zeros(shape))

@@ -76,6 +76,8 @@ def test_nothing_stays_marked_and_tiles_are_padded_as_ever(webui, monkeypatch, t
     model, seen = shared.sd_model, []
     conv = next(m for m in model.model.diffusion_model.modules() if isinstance(m, nn.Conv2d))
     apply_model = model.apply_model
+    # other tests may have loaded another checkpoint since
+    monkeypatch.setattr(sd_hijack.model_hijack, "layers", list(model.modules()))
 
     def watched(x, *args, **kwargs):
         tile_wraps = wraps_of(conv) if is_joined(conv) else None
