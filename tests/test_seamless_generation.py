@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from torch import nn
 
-from modules import latent_diffusion, rng, shared
+from modules import latent_diffusion, rng, sd_hijack, shared
 from tile_host import upscaling
 from tile_methods.joins import is_joined, wraps_of
 
