@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from tile_host.door import host
@@ -24,12 +21,6 @@ FILLED = (
 ORIGINAL = 1
 """Of the host's ways to fill what a mask lets through: with what was there."""
 Wraps = tuple[bool, bool]
-
-
-def as_tensor(pictures: Sequence[Image.Image]) -> Tensor:
-    """[N, 3, H, W] float32, 0 … 1"""
-    arrays = [np.asarray(picture.convert("RGB"), dtype=np.float32) / 255 for picture in pictures]
-    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
 
 
 def can_hold(p: Any) -> bool:

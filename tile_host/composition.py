@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from tile_host.colours import as_tensor
 from tile_host.door import host
+from tile_host.pixels import as_image, as_tensor
 from tile_host.upscaling import NO_UPSCALER, check_upscaler
 from tile_methods.stages import Composition, Size, compose, tile_sides
 from tile_utils.settings import SettingsError, TiledDiffusionSettings
@@ -112,7 +112,7 @@ def enlarged(pictures: Tensor, size: Size, upscaler: str) -> Tensor:
     target = size.width * OPT_F, size.height * OPT_F
     found = []
     for picture in pictures:
-        image = Image.fromarray((picture * 255).round().byte().permute(1, 2, 0).numpy())
+        image = as_image(picture)
         if upscaler != NO_UPSCALER:
             factor = max(target[0] / image.width, target[1] / image.height)
             image = host.pictures.upscaled(image, factor, upscaler)

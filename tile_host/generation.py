@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from tile_host import pace
-from tile_host.colours import HeldPictures, HeldSteps, LetGoLater, as_tensor, can_hold
+from tile_host.colours import HeldPictures, HeldSteps, LetGoLater, can_hold
 from tile_host.composition import Part, drawn_in_stages, plan_of
 from tile_host.door import host
 from tile_host.hosts.protocol import Denoise, Step
@@ -20,6 +20,7 @@ from tile_host.noise_inversion import InversionCache, NoiseInversion
 from tile_host.pass_words import check_latent, log_pass, warn_of
 from tile_host.passes import Kept, Pass
 from tile_host.picture_text import picture_text
+from tile_host.pixels import as_tensor
 from tile_host.region_files import written_regions
 from tile_host.rows import Asked
 from tile_host.tile_words import check_interrogator, looked_at
@@ -193,7 +194,7 @@ class TiledGeneration(Generation):
         found = tile_words.spots(self.settings.tile_prompts)
         if found is not None:
             return found
-        pictures = as_tensor(host.pictures.encoded(p)) if self._is_img2img else self._start
+        pictures = self._starts_from(p)
         if pictures is None or pictures.shape[-1] != size[1] * OPT_F:
             host.job.tell(p, NO_PICTURE.format(self.settings.tile_prompts))
             return ()
@@ -203,6 +204,10 @@ class TiledGeneration(Generation):
             return ()
         self._seen = looked_at(p, check_interrogator(page.tile_prompts), pictures, grid)
         return self._seen
+
+    def _starts_from(self, p: Any) -> Tensor | None:
+        """The pictures that the pass draws over, [N, 3, H, W]; None: it starts from noise, or from a latent alone."""
+        return as_tensor(host.pictures.encoded(p)) if self._is_img2img else self._start
 
     def _composes_first(self, p: Any) -> bool:
         """Is a picture of the model's own size drawn before this pass? Not within, nor before a hires pass."""
@@ -256,7 +261,7 @@ class TiledGeneration(Generation):
             return
         wraps = drawn.layout.surface.wraps
         drawn.after.append(HeldSteps(p, x, host.words.owners(conds), wraps))
-        pictures = as_tensor(host.pictures.encoded(p)) if self._is_img2img else self._start
+        pictures = self._starts_from(p)
         if pictures is not None:
             self._held_pictures = HeldPictures(p, pictures, wraps)
 

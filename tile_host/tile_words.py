@@ -9,10 +9,12 @@ from PIL import Image
 from torch import Tensor
 
 from tile_host.door import host
+from tile_host.pixels import as_image
 from tile_utils.grid import Grid
+from tile_utils.prompt_text import AND
 from tile_utils.settings import SettingsError
 from tile_utils.surface import OPT_F, Surface, read
-from tile_utils.tile_words import AND, Spot
+from tile_utils.tile_words import Spot
 
 logger = logging.getLogger("Tiled Diffusion")
 FAILED = "Words for each tile: {} could not say what {} of the tiles show; these keep the main prompt."
@@ -47,7 +49,7 @@ def looked_at(p: Any, name: str, pictures: Tensor, grid: Grid) -> tuple[Spot, ..
         said = []
         for picture in pictures:
             part = read(picture, window, surface, OPT_F)
-            text = _said(name, Image.fromarray((part * 255).round().byte().permute(1, 2, 0).numpy()))
+            text = _said(name, as_image(part))
             failed += text is None
             said.append(text or "")
         found.append(Spot((window.x + window.w / 2) / width, (window.y + window.h / 2) / height, tuple(said)))

@@ -17,8 +17,8 @@ from tile_host.rows import Asked, Text
 from tile_methods.fuse import Model
 from tile_methods.patch import MAIN_WORDS, Batch
 from tile_utils.conditions import picked_rows
+from tile_utils.prompt_text import AND
 from tile_utils.settings import RegionSettings, SettingsError, region_label
-from tile_utils.tile_words import AND
 
 COMMENT = re.compile(r"#[^\n]*")
 NUMBER = re.compile(r"[-+]?(?:\d+\.?|\d*\.\d+)")

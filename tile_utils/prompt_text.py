@@ -6,6 +6,8 @@ import math
 import re
 from collections.abc import Iterator
 
+AND = re.compile(r"\bAND\b")
+"""Between the parts of a prompt that are drawn together."""
 CLOSED_NUMBER = re.compile(r":\s*([+-]?[.\d]+(?=\s*\))|[+-]?[.\d]+(?:[eE][+-]?\d+)?(?=\s*\]))")
 """When a schedule switches, `[sea:meadow:0.5]`, or how much an emphasis counts, `(sea:1.2)`."""
 NETWORK = re.compile(r"<[^<>:]+:([^<>]*)>")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
-AND = re.compile(r"\bAND\b")
+from tile_utils.prompt_text import AND
+
 MOST = 4096
 """Places of one picture."""
 FORM = 'allowed is a list of {"x", "y", "prompt"}, x and y from 0 to 1, or the name of an interrogator'
