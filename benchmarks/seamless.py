@@ -3,10 +3,10 @@
 .venv/bin/python benchmarks/seamless.py [--seeds 16] [--keep FILE]     (from the repository's root)
 
 Every picture is joined on both axes, in tiles along its long side and in one tile along the other, with a region of
-its own words across the join of the long side. Two figures for each join, over all seeds: the response in the two
-lines at the join over that in other lines beside a border of latent pixels, which compares like with like, for the VAE
-draws a faint step at every eighth line, with what the choice of seeds makes of it; then over all other lines. "not
-joined" is the contrast. With `--keep` a run that was stopped goes on where it was.
+its own words across the join of the long side, all along that join. Two figures for each join, over all seeds: the
+response in the two lines at the join over that in other lines beside a border of latent pixels, which compares like
+with like, for the VAE draws a faint step at every eighth line, with what the choice of seeds makes of it; then over all
+other lines. "not joined" is the contrast. With `--keep` a run that was stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from miniwebui import render, webui  # noqa: E402
 LONG, SHORT, TILE, STEPS = 512, 256, 32, 10
 PROMPTS = ("sea, sunset", "meadow, day", "forest, day", "mountains, day")
 REGION = {"enable": True, "prompt": "desert", "feather_ratio": 0.3, "seed": 11, "blend_mode": "Foreground"}
-ACROSS = {"x": 0.875, "y": 0.125, "w": 0.25, "h": 0.75}
+ACROSS = {"x": 0.875, "y": 0.0, "w": 0.25, "h": 1.0}
 METHODS = {"Mixture of Diffusers": 16, "MultiDiffusion": 24}
 SCHARR = np.array([3.0, 10.0, 3.0]) / 16
 EXACT = ("--script", "Tiled VAE", json.dumps({"enabled": True, "decoder_tile_size": 48}))

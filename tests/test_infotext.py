@@ -81,7 +81,7 @@ def test_tiled_vae_comes_back(webui, values):
 @given(regions)
 @settings(max_examples=200)
 def test_region_files_come_back(values):
-    assert s.regions_from_json(s.regions_to_json(values), 8) == values
+    assert s.region_file(s.RegionFile(values).to_json(), 8) == s.RegionFile(values)
 
 
 @pytest.mark.parametrize("prompt", NASTY)

@@ -21,7 +21,7 @@ def files(webui, tmp_path, monkeypatch):
 def test_regions_come_back(files):
     path = files.save("two people", REGIONS)
     assert path.name == "two people.json"
-    assert files.load("two people.json", 8) == REGIONS
+    assert files.load("two people.json", 8).regions == REGIONS
     assert set(json.loads(path.read_text())["bbox_controls"][0]) == {
         "enable",
         "x",
@@ -41,8 +41,22 @@ def test_a_layout_is_replaced_whole(files):
     path = files.save("one", REGIONS)
     half = (RegionSettings(prompt="a\ud800b"),)
     files.save("one", half)
-    assert files.load("one", 8) == half
+    assert files.load("one", 8).regions == half
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "words", ["", "demo judge", '[{"x": 0.25, "y": 0.5, "prompt": "a red balloon, 猫"}]']
+)
+def test_the_words_for_each_tile_come_back(files, words):
+    files.save("words", REGIONS, words)
+    found = files.load("words", 8)
+    assert (found.regions, found.tile_prompts) == (REGIONS, words)
+
+
+def test_a_file_without_words_says_so(files):
+    files.save("one", REGIONS)
+    assert files.load("one", 8).tile_prompts is None
 
 
 @pytest.mark.parametrize("name", ["", "..", "../secret", "a/b", "a\\b", "a\0b", ".hidden", "C:x"])
@@ -67,6 +81,11 @@ def test_a_name_does_not_leave_the_folder(files, name):
         ),
         ('{"bbox_controls": [{"x": NaN}]}', "'x' is nan"),
         ('{"bbox_controls": [{"x": 1' + "0" * 400 + "}]}", "'x' is 10+…; allowed is 0 to 1"),
+        (
+            '{"bbox_controls": [], "tile_prompts": [{"x": 2, "y": 0, "prompt": ""}]}',
+            "The region file: 'Words for each tile' allowed is a list",
+        ),
+        ('{"bbox_controls": [], "tile_prompts": 5}', "The region file: 'Words for each tile' is 5, a number"),
         (json.dumps({"bbox_controls": [{}] * 9}), "9 regions were given; allowed are 8"),
     ],
 )

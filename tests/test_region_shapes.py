@@ -94,7 +94,7 @@ def test_masks_that_the_text_does_not_hold_are_saved_as_a_file(webui, tmp_path, 
     assert "more than the 49152 that the picture's text holds for them; they are saved" in sentence
     (path,) = tmp_path.glob("masks-*.json")
     assert path.name in sentence
-    regions = region_files.load(path.stem, 8)
+    regions = region_files.load(path.stem, 8).regions
     assert [bool(region.mask) for region in regions[:3]] == [True, True, False]
     text = processed.infotexts[0]
     assert len(text) < 65536

@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from torch import nn
 
 from modules import latent_diffusion, rng, sd_hijack, shared
-from tile_host import upscaling
+from tile_host import composition, upscaling
 from tile_methods.joins import is_joined, wraps_of
+from tile_methods.stages import Size
 
 TILES = {"enabled": True, "tile_width": 16, "tile_height": 16, "overlap": 8, "seamless": "Both"}
 WHOLE = TILES | {"tile_width": 96, "tile_height": 96}
@@ -120,22 +122,34 @@ def test_the_upscalers_input_goes_on_at_the_opposite_edge(webui, scale):
     wave = np.uint8(127 + 100 * np.sin(across[None, :] + 1) * np.cos(across[:64, None] * 0.75 + 2))
     image = Image.fromarray(np.stack([wave] * 3, -1))
 
-    def enlarge(given):
-        size = [int(side * scale) // 8 * 8 for side in given.size]
-        return given.resize(size, Image.Resampling.LANCZOS)
+    size = tuple(int(side * scale) // 8 * 8 for side in image.size)
 
     def jump(picture):
         values = np.asarray(picture, dtype=float)[..., 0]
         second = np.abs(np.roll(values, 1, 1) + np.roll(values, -1, 1) - 2 * values).mean(0)
         return max(second[0], second[-1]) / second[1:-1].max()
 
-    around = upscaling.upscaled_around(image, scale, (False, True), enlarge)
-    assert around.size == tuple(int(side * scale) // 8 * 8 for side in image.size)
+    around = upscaling.enlarged(image, scale, size, "Lanczos", (False, True))
+    alone = upscaling.enlarged(image, scale, size, "Lanczos", (False, False))
+    assert around.size == alone.size == size
     assert jump(around) < 1.05
     inside = slice(64, -64)
     if scale in (2.0, 4.0):
-        assert np.array_equal(np.asarray(around)[:, inside], np.asarray(enlarge(image))[:, inside])
-        assert jump(enlarge(image)) > 1.2
+        assert np.array_equal(np.asarray(around)[:, inside], np.asarray(alone)[:, inside])
+        assert jump(alone) > 1.2
+
+
+@pytest.mark.parametrize("upscaler", ["None", "Lanczos", "demo-4x"])
+def test_a_composition_is_carried_on_as_it_joins(webui, upscaler):
+    """What is rolled comes out rolled, to what the upscaler's rounding makes of it."""
+    picture = torch.rand(1, 3, 96, 64, generator=torch.Generator().manual_seed(0))
+
+    def carried(by):
+        rolled = picture.roll((by, by), (-2, -1))
+        return composition.carried(rolled, Size(24, 16), upscaler, (True, True))
+
+    apart = (carried(40) - carried(0).roll((80, 80), (-2, -1))).abs().max()
+    assert apart < 2 / 255
 
 
 def test_img2img_is_joined_from_end_to_end(webui, rolled, monkeypatch):

@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from tile_host.door import host
 from tile_host.pixels import as_image, as_tensor
-from tile_host.upscaling import NO_UPSCALER, check_upscaler
+from tile_host.upscaling import check_upscaler, enlarged
 from tile_methods.stages import Composition, Size, compose, tile_sides
 from tile_utils.settings import SettingsError, TiledDiffusionSettings
 from tile_utils.surface import OPT_F
@@ -79,9 +78,17 @@ def plan_of(p: Any, settings: TiledDiffusionSettings, canvas: Size) -> Compositi
 
 
 def drawn_in_stages(
-    p: Any, settings: TiledDiffusionSettings, composition: Composition, begin: Begin
+    p: Any,
+    settings: TiledDiffusionSettings,
+    composition: Composition,
+    wraps: tuple[bool, bool],
+    begin: Begin,
 ) -> Tensor:
-    """The latents of the canvas. An interrupt keeps the last stage that is finished, enlarged. [B, C, H, W]"""
+    """The latents of the canvas. An interrupt keeps the last stage that is finished, enlarged. [B, C, H, W]
+
+    Args:
+        wraps: (down, across): edges of the canvas that are joined.
+    """
     side = host.facts.native_side() or 0
     canvas = composition.stages[-1].size
     try:
@@ -94,7 +101,7 @@ def drawn_in_stages(
                 break
             host.job.next_pass()
             host.job.report(f"Composition first, {name}: enlarging")
-            pictures = enlarged(host.stages.decoded(p, latent), stage.size, settings.upscaler_name)
+            pictures = carried(host.stages.decoded(p, latent), stage.size, settings.upscaler_name, wraps)
             host.job.report(None)
             with host.stages.sized(p, stage.size):
                 start = host.stages.encoded(p, pictures)
@@ -107,17 +114,11 @@ def drawn_in_stages(
     return _fitted(latent, canvas)
 
 
-def enlarged(pictures: Tensor, size: Size, upscaler: str) -> Tensor:
+def carried(pictures: Tensor, size: Size, upscaler: str, wraps: tuple[bool, bool]) -> Tensor:
     """Pictures [B, 3, h, w], 0 … 1, in the size of a canvas. [B, 3, H, W]"""
     target = size.width * OPT_F, size.height * OPT_F
-    found = []
-    for picture in pictures:
-        image = as_image(picture)
-        if upscaler != NO_UPSCALER:
-            factor = max(target[0] / image.width, target[1] / image.height)
-            image = host.pictures.upscaled(image, factor, upscaler)
-        found.append(image.resize(target, Image.Resampling.LANCZOS))
-    return as_tensor(found)
+    factor = max(target[0] / pictures.shape[-1], target[1] / pictures.shape[-2])
+    return as_tensor([enlarged(as_image(picture), factor, target, upscaler, wraps) for picture in pictures])
 
 
 def _fitted(latent: Tensor, size: Size) -> Tensor:

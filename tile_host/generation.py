@@ -222,7 +222,9 @@ class TiledGeneration(Generation):
             self._part, self._start = part, start
 
         def composing(_sample: Callable[..., Any]) -> Callable[..., Any]:
-            return lambda *_args, **_kwargs: drawn_in_stages(p, self.settings, composition, begin)
+            return lambda *_args, **_kwargs: drawn_in_stages(
+                p, self.settings, composition, self._wraps, begin
+            )
 
         with patching.wrapped(p.sampler, "sample", composing):
             yield

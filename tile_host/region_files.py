@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tile_utils.exchange import regions_from_json, regions_to_json
+from tile_utils.exchange import RegionFile, region_file
 from tile_utils.files import write_whole
 from tile_utils.fingerprint import fingerprint
 from tile_utils.settings import RegionSettings, SettingsError, TiledDiffusionSettings
@@ -26,8 +26,8 @@ def _path(name: str) -> Path:
     return FOLDER / f"{name}.json"
 
 
-def save(name: str, regions: Sequence[RegionSettings]) -> Path:
-    """Write the regions; returns where.
+def save(name: str, regions: Sequence[RegionSettings], tile_prompts: str | None = None) -> Path:
+    """Write the regions, and the words for each tile; returns where.
 
     Raises:
         SettingsError: the name is not allowed, or the file cannot be written.
@@ -35,7 +35,7 @@ def save(name: str, regions: Sequence[RegionSettings]) -> Path:
     path = _path(name)
     try:
         FOLDER.mkdir(exist_ok=True)
-        write_whole(path, regions_to_json(regions))
+        write_whole(path, RegionFile(tuple(regions), tile_prompts).to_json())
     except OSError as error:
         raise SettingsError(f"The region file {path.name} cannot be written ({error.strerror}).") from error
     return path
@@ -62,8 +62,8 @@ def written_regions(settings: TiledDiffusionSettings) -> tuple[tuple[RegionSetti
     return tuple(replace(region, mask="") for region in regions), saved
 
 
-def load(name: str, max_regions: int) -> tuple[RegionSettings, ...]:
-    """The regions of a file.
+def load(name: str, max_regions: int) -> RegionFile:
+    """What a file holds.
 
     Raises:
         SettingsError: the name is not allowed, there is no such file, or it cannot be read.
@@ -76,4 +76,4 @@ def load(name: str, max_regions: int) -> tuple[RegionSettings, ...]:
         raise SettingsError(f"There is no region file {path.name}; known are: {known}.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"The region file {path.name} cannot be read ({error}).") from error
-    return regions_from_json(text, max_regions)
+    return region_file(text, max_regions)

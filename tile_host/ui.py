@@ -129,7 +129,7 @@ class TiledDiffusionPanel(Panel):
             with gr.Row(variant="compact"):
                 self._add("enable_bbox_control")
                 self._add("draw_background")
-            self._regions = RegionControls(self.tab, self.max_regions)
+            self._regions = RegionControls(self.tab, self.max_regions, self._made["tile_prompts"])
         for name in self._specs:
             if name not in self._made:
                 self._add(name, visible=False)

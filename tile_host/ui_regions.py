@@ -15,9 +15,11 @@ from tile_utils.exchange import to_args
 from tile_utils.infotext import read_params
 from tile_utils.layouts import LAYOUTS
 from tile_utils.settings import (
+    TILE_PROMPTS,
     RegionSettings,
     SettingsError,
     TiledDiffusionSettings,
+    checked,
     control_fields,
     region_label,
 )
@@ -47,9 +49,13 @@ def _seed_in(told: str, picture: int, index: int) -> Any:
 
 
 class RegionControls:
-    """Canvas and region fields of one tab. `made` are the components of each region, by setting."""
+    """Canvas and region fields of one tab. `made` are the components of each region, by setting.
 
-    def __init__(self, tab: str, max_regions: int) -> None:
+    Args:
+        words: the component with the words for each tile, which region files hold too.
+    """
+
+    def __init__(self, tab: str, max_regions: int, words: Any) -> None:
         self._tab = tab
         self._seed_buttons: list[
             tuple[Any, Any]
@@ -58,8 +64,8 @@ class RegionControls:
         name, save, load = self._file_controls()
         self.made = [self._region(index) for index in range(max_regions)]
         fields = [made for region in self.made for made in region.values()]
-        save.click(fn=self._save, inputs=[name, *fields], outputs=[], show_progress=False)
-        load.click(fn=self._load, inputs=[name], outputs=fields, show_progress=False)
+        save.click(fn=self._save, inputs=[name, words, *fields], outputs=[], show_progress=False)
+        load.click(fn=self._load, inputs=[name], outputs=[words, *fields], show_progress=False)
 
     def _canvas(self) -> None:
         label = "Create txt2img canvas" if self._tab == "t2i" else "From img2img"
@@ -148,17 +154,19 @@ class RegionControls:
         chunks = (values[start : start + size] for start in range(0, len(values), size))
         return [RegionSettings(**dict(zip(names, chunk))) for chunk in chunks]
 
-    def _save(self, name: str, *values: Any) -> None:
+    def _save(self, name: str, words: str, *values: Any) -> None:
         try:
-            gr.Info(f"Regions saved to {region_files.save(name, self._settings(values)).name}.")
+            path = region_files.save(name, self._settings(values), checked(TILE_PROMPTS, words))
+            gr.Info(f"Regions saved to {path.name}.")
         except SettingsError as error:
             gr.Warning(str(error))
 
     def _load(self, name: str) -> list[Any]:
         try:
-            regions = region_files.load(name, len(self.made))
+            file = region_files.load(name, len(self.made))
         except SettingsError as error:
             gr.Warning(str(error))
-            return [gr.update()] * (len(self.made) * len(FIELDS))
-        rest = [RegionSettings()] * (len(self.made) - len(regions))
-        return [value for region in (*regions, *rest) for value in to_args(region)]
+            return [gr.update()] * (1 + len(self.made) * len(FIELDS))
+        rest = [RegionSettings()] * (len(self.made) - len(file.regions))
+        words = gr.update() if file.tile_prompts is None else file.tile_prompts
+        return [words, *(value for region in (*file.regions, *rest) for value in to_args(region))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -113,31 +113,32 @@ def _check_side(size: tuple[int, int], scale: float, what: str) -> None:
 def _upscaled(
     inputs: list[Image.Image], upscaler: str, scale: float, wraps: tuple[bool, bool]
 ) -> list[Image.Image]:
-    def enlarge(image: Image.Image) -> Image.Image:
-        return host.pictures.upscaled(image, scale, upscaler)
-
+    multiple = host.facts.size_multiple()
     larger = {id(image): image for image in inputs}
     for key, image in larger.items():
-        larger[key] = upscaled_around(image, scale, wraps, enlarge)
+        width, height = (int(side * scale) // multiple * multiple for side in image.size)
+        larger[key] = enlarged(image, scale, (width, height) if any(wraps) else None, upscaler, wraps)
     return [larger[id(image)] for image in inputs]
 
 
-def upscaled_around(
-    image: Image.Image, scale: float, wraps: tuple[bool, bool], enlarge: Callable[[Image.Image], Image.Image]
+def enlarged(
+    image: Image.Image, scale: float, size: tuple[int, int] | None, upscaler: str, wraps: tuple[bool, bool]
 ) -> Image.Image:
-    """An image enlarged as one that goes on at the opposite edge: given with more of itself, which is cut again."""
+    """An image, enlarged `scale` times by the host, then fitted to `size`; None: to what the host makes of it.
+
+    Where it goes on at the opposite edge, the host is given more of it, which is cut again.
+    """
     across, down = (min(AROUND, side) * joined for side, joined in zip(image.size, reversed(wraps)))
-    if not (down or across):
-        return enlarge(image)
     pixels = np.pad(np.asarray(image), ((down, down), (across, across), (0, 0)), mode="wrap")
-    larger = enlarge(Image.fromarray(pixels))
-    x, y = larger.width / pixels.shape[1], larger.height / pixels.shape[0]  # the host rounds sizes
+    larger = padded = Image.fromarray(pixels)
+    if upscaler != NO_UPSCALER:
+        larger = host.pictures.upscaled(padded, scale, upscaler)
+    x, y = larger.width / padded.width, larger.height / padded.height  # the host rounds sizes
     box = (across * x, down * y, (across + image.width) * x, (down + image.height) * y)
-    multiple = host.facts.size_multiple()
-    width, height = (int(side * scale) // multiple * multiple for side in image.size)
-    if box == (box[0], box[1], box[0] + width, box[1] + height) and box[0] % 1 == box[1] % 1 == 0:
+    is_cut = all(side % 1 == 0 for side in box)
+    if size is None or (is_cut and size == (box[2] - box[0], box[3] - box[1])):
         return larger.crop(box)
-    return larger.resize((width, height), Image.Resampling.LANCZOS, box=box)
+    return larger.resize(size, Image.Resampling.LANCZOS, box=box)
 
 
 def flattened(image: Image.Image) -> Image.Image:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import Field, fields
+from dataclasses import Field, dataclass, fields
 from typing import Any, TypeVar
 
 from tile_utils import masks
 from tile_utils.prompt_text import unusable
 from tile_utils.settings import (
     DEFAULT_MAX_REGIONS,
+    TILE_PROMPTS,
     RegionSettings,
     SettingsError,
     TiledDiffusionSettings,
@@ -262,22 +263,33 @@ def to_json(value: Any, indent: int | None = None) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def regions_to_json(regions: Sequence[RegionSettings]) -> str:
-    """A region file, readable by the original too."""
-    return to_json({"bbox_controls": [_in_full(region) for region in regions]}, indent=2)
+@dataclass(frozen=True)
+class RegionFile:
+    """What one holds: regions, and the words for each tile; None where it does not speak of these."""
+
+    regions: tuple[RegionSettings, ...]
+    tile_prompts: str | None = None
+
+    def to_json(self) -> str:
+        """Readable by the original too."""
+        words = {} if self.tile_prompts is None else {TILE_PROMPTS.name: self.tile_prompts}
+        return to_json({"bbox_controls": [_in_full(region) for region in self.regions], **words}, indent=2)
 
 
-def regions_from_json(text: str, max_regions: int) -> tuple[RegionSettings, ...]:
-    """The regions of a file, ours or the original's.
+def region_file(text: str, max_regions: int) -> RegionFile:
+    """A file's content, ours or the original's.
 
     Raises:
         SettingsError: it is no such file, holds more than `max_regions`, or a value does not fit its control.
     """
     try:
-        boxes = json.loads(text)["bbox_controls"]
+        file = json.loads(text)
+        boxes = file["bbox_controls"]
     except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise SettingsError("The region file is no JSON object with a list 'bbox_controls'.") from error
     if not isinstance(boxes, list):
         raise SettingsError("The region file's 'bbox_controls' is no list.")
     _check_count("The region file", boxes, max_regions)
-    return tuple(_named_region(box, index, "The region file") for index, box in enumerate(boxes))
+    regions = tuple(_named_region(box, index, "The region file") for index, box in enumerate(boxes))
+    words = file.get(TILE_PROMPTS.name)
+    return RegionFile(regions, None if words is None else checked(TILE_PROMPTS, words, "The region file"))

@@ -250,6 +250,10 @@ def _allowed(control: Control, kind: str) -> str:
     return "true or false" if kind == "a truth value" else kind
 
 
+TILE_PROMPTS = next(spec for spec in control_fields(TiledDiffusionSettings) if spec.name == "tile_prompts")
+"""The words for each tile, which region files hold too."""
+
+
 def checked(spec: Field[Any], value: Any, where: str = "") -> Any:
     """`value` in the field's own type; `where` says for whom, in an error's sentence.
 

@@ -229,15 +229,20 @@ def test_files_save_and_load(page, tab):
     name = f"browser-test-{tab}"
     drag(page, tab, (0.1, 0.1), (0.4, 0.5))
     before = fields(page, tab)
+    page.click(f"#MD-{tab}-words .label-wrap")
+    words = page.locator(f"#MD-{tab}-tile-prompts").locator("textarea, input")
+    words.fill("demo-judge")
     page.fill(f"#MD-{tab}-cfg-name textarea, #MD-{tab}-cfg-name input", name)
     page.click(f"#MD-{tab}-cfg-save")
     expect(page.get_by_text(f"Regions saved to {name}.json")).to_be_visible()
     drag(page, tab, (0.25, 0.3), (0.6, 0.6))
+    words.fill("")
     page.click(f"#MD-{tab}-cfg-load")
     page.wait_for_function(
         f"Math.abs(document.querySelector('#MD-{tab}-1-x input[type=number]').value - {before[0]}) < 1e-3"
     )
     assert fields(page, tab) == before
+    expect(words).to_have_value("demo-judge")
     page.fill(f"#MD-{tab}-cfg-name textarea, #MD-{tab}-cfg-name input", "../secret")
     page.click(f"#MD-{tab}-cfg-load")
     expect(page.get_by_text("allowed is a file name without folders")).to_be_visible()
