@@ -5,10 +5,11 @@
 
 Three prompts with one subject each are drawn by the demo model (DPM++ 2M, 15 steps, CFG 4, tiles of 32): at the size
 that it knows (`native`), in tiles with half a tile of overlap (`tiles`), and composed first with an overlap of 16
-(`first`) or shifted tiles and an overlap of 4 (`first, shifted`). Subjects are connected parts in the subject's colour.
-"As native": the share of seeds with as many as the same seed's native picture. Detail: mean |luma − its Gauss 1.5 px|.
-Work: latent pixels that the UNet saw, relative to `tiles`. Pictures are kept in the folder, a contact sheet beside
-them, and a run goes on where the last one stopped; `--seconds` stops it in time.
+(`first`) or shifted tiles and an overlap of 4 (`first, shifted`); `painted` are such scenes as the painter enlarges
+them, through the VAE. Subjects are connected parts in the subject's colour (houses stand on the ground: those that
+tiles put into the sky are not counted). "As native": the share of seeds with as many as the same seed's native picture.
+Detail: mean |luma − its Gauss 1.5 px|. Work: latent pixels that the UNet saw, relative to `tiles`. Pictures are kept in
+the folder, a contact sheet beside them, and a run goes on where the last one stopped; `--seconds` stops it in time.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import json
 import logging
 import sys
 import time
+from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +32,17 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from miniwebui import render, webui  # noqa: E402
+from painted_world.painter import Scene, Thing, View, paint_view  # noqa: E402
+from tile_host.pixels import as_image, as_tensor  # noqa: E402
 from tile_methods.stages import Size, native_size  # noqa: E402
 
 SIDE = 32
-PROMPTS = {
-    "balloon": "meadow, day, red balloon",
-    "boat": "sea, sunset, blue boat",
-    "house": "meadow, day, white house",
+SCENES = {
+    "balloon": Scene("meadow", "day", (Thing("balloon", "red"),)),
+    "boat": Scene("sea", "sunset", (Thing("boat", "blue"),)),
+    "house": Scene("meadow", "day", (Thing("house", "white"),)),
 }
+PROMPTS = {kind: ", ".join(scene.words) for kind, scene in SCENES.items()}
 TILES = {"enabled": True, "tile_width": SIDE, "tile_height": SIDE, "overlap": 16}
 WAYS: dict[str, dict[str, Any] | None] = {
     "native": None,
@@ -45,8 +50,12 @@ WAYS: dict[str, dict[str, Any] | None] = {
     "first": {**TILES, "composition_first": True},
     "first, shifted": {**TILES, "composition_first": True, "overlap": 4, "shift_tiles": True},
 }
-SMALLEST = 450
-"""Pixels of a subject on 512 rows; the native one has 2300 and more."""
+SMALLEST = 1 / 600
+"""Area of a subject, of a square as high as the picture; the native one has 1/115 and more."""
+GAPS = {"balloon": 1 / 36, "boat": 1 / 36, "house": 1 / 23}
+"""What is closed between parts in the subject's colour, of the picture's height: doors are wide."""
+WALL = 0.09
+"""Height of a house's walls, of the picture's; a hazy horizon is as white, but lower."""
 
 
 def colours(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -72,8 +81,7 @@ def is_subject(kind: str, picture: np.ndarray) -> np.ndarray:
 def subjects(kind: str, picture: np.ndarray) -> int:
     """How many parts in the subject's colour are large enough, and lie where one would: houses stand on the ground."""
     height = picture.shape[0]
-    size = {256: 7, 512: 9}.get(height, 7 if height < 256 else 13)
-    size = size * 5 // 3 | 1 if kind == "house" else size
+    size = int(GAPS[kind] * height) | 1
     y, x = np.mgrid[-(size // 2) : size // 2 + 1, -(size // 2) : size // 2 + 1]
     disc = y**2 + x**2 <= (size // 2) ** 2 + 1
     closed = ndimage.binary_closing(np.pad(is_subject(kind, picture), size), disc)[size:-size, size:-size]
@@ -81,9 +89,9 @@ def subjects(kind: str, picture: np.ndarray) -> int:
     found = 0
     for number, (rows, columns) in enumerate(ndimage.find_objects(labels), 1):
         tall, wide = rows.stop - rows.start, columns.stop - columns.start
-        if (labels[rows, columns] == number).sum() < SMALLEST * max(1, height / 512):
+        if (labels[rows, columns] == number).sum() < SMALLEST * height**2:
             continue
-        stands = (rows.start + rows.stop) / 2 >= 0.6 * height and tall >= 14 and wide <= 4 * tall
+        stands = (rows.start + rows.stop) / 2 >= 0.6 * height and tall >= WALL * height and wide <= 4 * tall
         found += kind != "house" or stands
     return found
 
@@ -110,8 +118,23 @@ class Seen:
         model.apply_model = apply_model
 
 
+def painted(kind: str, seed: int, size: tuple[int, int]) -> Image.Image:
+    """The scene at the zoom that the canvas has, through the VAE."""
+    width, height = size
+    view = View(width, height, zoom=sqrt(width * height) / 256)
+    picture = paint_view(SCENES[kind], np.random.default_rng(seed), view)
+    model = importlib.import_module("modules.shared").sd_model
+    latent = importlib.import_module("modules.sd_samplers_common").images_tensor_to_samples(
+        as_tensor([Image.fromarray(picture)]), 0, model
+    )
+    (decoded,) = importlib.import_module("modules.processing").decode_latent_batch(model, latent)
+    return as_image((decoded.float() / 2 + 0.5).clamp(0, 1))
+
+
 def draw(seen: Seen, way: str, kind: str, seed: int, size: tuple[int, int]) -> tuple[Image.Image, int]:
     """(the picture, latent pixels that the UNet saw)"""
+    if way == "painted":
+        return painted(kind, seed, size), 0
     settings, (width, height) = WAYS[way], size
     if settings is None:
         first = native_size(Size(height // 8, width // 8), SIDE)
@@ -137,22 +160,34 @@ def sheet(folder: Path, way: str, seeds: range) -> None:
     whole.save(folder / f"sheet-{way}.png")
 
 
-def report(folder: Path, known: dict[str, Any], ways: list[str], seeds: range) -> None:
-    for way in ways:
-        for kind in PROMPTS:
-            keys = [seed for seed in seeds if f"{way}/{kind}/{seed}" in known]
-            if not keys:
+def report(folder: Path, works: dict[str, int], ways: list[str], seeds: range) -> None:
+    """A line for each way and prompt, over the pictures that are there. `works`: way/prompt/seed -> latent pixels."""
+
+    def found(way: str, kind: str) -> dict[int, np.ndarray]:
+        paths = {
+            seed: folder / f"{way}-{kind}-{seed}.png" for seed in seeds if f"{way}/{kind}/{seed}" in works
+        }
+        return {seed: np.asarray(Image.open(path)) for seed, path in paths.items()}
+
+    for kind in PROMPTS:
+        natives = {seed: subjects(kind, picture) for seed, picture in found("native", kind).items()}
+        plain = [work for key, work in works.items() if key.startswith(f"tiles/{kind}/")]
+        for way in ways:
+            pictures = found(way, kind)
+            if not pictures:
                 continue
-            rows = [known[f"{way}/{kind}/{seed}"] for seed in keys]
-            count, fine, work = (np.array(column) for column in zip(*rows))
-            native = [known.get(f"native/{kind}/{seed}", [-1])[0] for seed in keys]
-            plain = [known[key][2] for key in known if key.startswith(f"tiles/{kind}/")]
+            counts = {seed: subjects(kind, picture) for seed, picture in pictures.items()}
+            as_native = [count == natives[seed] for seed, count in counts.items() if seed in natives]
+            work = np.mean([works[f"{way}/{kind}/{seed}"] for seed in pictures])
             print(
-                f"{way:15} {kind:8} {len(keys):3} seeds   exactly one {100 * (count == 1).mean():3.0f} %   as native "
-                f"{100 * (count == native).mean():3.0f} %   subjects {count.mean():.1f}   detail {fine.mean():.2f}   "
-                f"work {work.mean() / np.mean(plain) if plain else np.nan:.2f}",
+                f"{way:15} {kind:8} {len(pictures):3} seeds   exactly one "
+                f"{np.mean([100 * (count == 1) for count in counts.values()]):3.0f} %   as native "
+                f"{100 * np.mean(as_native) if as_native else np.nan:3.0f} %   subjects "
+                f"{np.mean([*counts.values()]):.1f}   detail {np.mean([*map(detail, pictures.values())]):.2f}   "
+                f"work {work / np.mean(plain) if plain else np.nan:.2f}",
                 flush=True,
             )
+    for way in ways:
         sheet(folder, way, seeds)
 
 
@@ -169,8 +204,8 @@ def main() -> None:
     width, height = map(int, options.size.split("x"))
     folder, ways, seeds = options.keep / options.size, options.ways.split(","), range(1, options.seeds + 1)
     folder.mkdir(parents=True, exist_ok=True)
-    kept = folder / "figures.json"
-    known = json.loads(kept.read_text()) if kept.exists() else {}
+    kept = folder / "work.json"
+    works: dict[str, int] = json.loads(kept.read_text()) if kept.exists() else {}
     webui.initialize()
     logging.getLogger("Tiled Diffusion").setLevel(logging.WARNING)
     seen, end = Seen(), time.monotonic() + options.seconds
@@ -178,14 +213,13 @@ def main() -> None:
         for way in ways:
             for kind in PROMPTS:
                 key = f"{way}/{kind}/{seed}"
-                if key in known or time.monotonic() > end:
+                if key in works or time.monotonic() > end:
                     continue
                 picture, work = draw(seen, way, kind, seed, (width, height))
                 picture.save(folder / f"{way}-{kind}-{seed}.png")
-                array = np.asarray(picture)
-                known[key] = [subjects(kind, array), detail(array), work]
-                kept.write_text(json.dumps(known))
-    report(folder, known, ways, seeds)
+                works[key] = work
+                kept.write_text(json.dumps(works))
+    report(folder, works, ways, seeds)
 
 
 if __name__ == "__main__":
