@@ -81,17 +81,20 @@ def is_subject(kind: str, picture: np.ndarray) -> np.ndarray:
 def subjects(kind: str, picture: np.ndarray) -> int:
     """How many parts in the subject's colour are large enough, and lie where one would: houses stand on the ground."""
     height = picture.shape[0]
-    size = int(GAPS[kind] * height) | 1
-    y, x = np.mgrid[-(size // 2) : size // 2 + 1, -(size // 2) : size // 2 + 1]
-    disc = y**2 + x**2 <= (size // 2) ** 2 + 1
-    closed = ndimage.binary_closing(np.pad(is_subject(kind, picture), size), disc)[size:-size, size:-size]
+    radius = GAPS[kind] * height / 2
+    around = ndimage.distance_transform_edt(~np.pad(is_subject(kind, picture), height // 8)) <= radius
+    closed = ndimage.distance_transform_edt(around) > radius
     labels, _ = ndimage.label(ndimage.binary_opening(closed, np.ones((3, 3))))
     found = 0
     for number, (rows, columns) in enumerate(ndimage.find_objects(labels), 1):
-        tall, wide = rows.stop - rows.start, columns.stop - columns.start
+        tall, wide, middle = (
+            rows.stop - rows.start,
+            columns.stop - columns.start,
+            (rows.start + rows.stop) / 2,
+        )
         if (labels[rows, columns] == number).sum() < SMALLEST * height**2:
             continue
-        stands = (rows.start + rows.stop) / 2 >= 0.6 * height and tall >= WALL * height and wide <= 4 * tall
+        stands = middle - height // 8 >= 0.6 * height and tall >= WALL * height and wide <= 4 * tall
         found += kind != "house" or stands
     return found
 

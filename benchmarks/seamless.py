@@ -2,11 +2,12 @@
 
 .venv/bin/python benchmarks/seamless.py [--seeds 16] [--keep FILE]     (from the repository's root)
 
-Every picture is joined on both axes, in tiles along its long side and in one tile along the other, with a region of
-its own words across the join of the long side, all along that join. Two figures for each join, over all seeds: the
-response in the two lines at the join over that in other lines beside a border of latent pixels, which compares like
-with like, for the VAE draws a faint step at every eighth line, with what the choice of seeds makes of it; then over all
-other lines. "not joined" is the contrast. With `--keep` a run that was stopped goes on where it was.
+Every picture is joined on both axes, in tiles along its long side and in one tile along the other, with a region of its
+own words across the join of the long side, all along that join. Of each join, over all seeds: its two lines' response
+over that of the two lines at every other border of latent pixels, which compares like with like, for the VAE draws a
+faint step at each; first of geometric means (± by the choice of seeds), which a horizon that happens to lie at the join
+does not sway, then of plain ones; last, plain, over all other lines of the picture. "not joined" is the contrast. With
+`--keep` a run that was stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from miniwebui import render, webui  # noqa: E402
 LONG, SHORT, TILE, STEPS = 512, 256, 32, 10
 PROMPTS = ("sea, sunset", "meadow, day", "forest, day", "mountains, day")
 REGION = {"enable": True, "prompt": "desert", "feather_ratio": 0.3, "seed": 11, "blend_mode": "Foreground"}
-ACROSS = {"x": 0.875, "y": 0.0, "w": 0.25, "h": 1.0}
+ACROSS = {"x": 0.7, "y": 0.0, "w": 0.4, "h": 1.0}
 METHODS = {"Mixture of Diffusers": 16, "MultiDiffusion": 24}
 SCHARR = np.array([3.0, 10.0, 3.0]) / 16
 EXACT = ("--script", "Tiled VAE", json.dumps({"enabled": True, "decoder_tile_size": 48}))
@@ -58,19 +59,17 @@ def draw(width: int, height: int, seed: int, *more: str, **settings: Any) -> Pic
     return np.asarray(image, dtype=float)
 
 
-def responses(picture: Picture, unit: int = 8) -> tuple[float, float, float]:
-    """Mean Scharr response of a picture that goes on at its edges, across: (in the two columns at the join, in others
-    beside borders of `unit`, in all others)."""
+def responses(picture: Picture, unit: int = 8) -> list[float]:
+    """Mean Scharr response of a picture that goes on at its edges, across: in the two columns at the join, in the two
+    at each other border of `unit` (mean, geometric mean), in all but the join's."""
     steps = (np.roll(picture, -1, 1) - np.roll(picture, 1, 1)) / 2
     smooth = sum(weight * np.roll(steps, row, 0) for weight, row in zip(SCHARR, (-1, 0, 1)))
     columns = np.abs(smooth).mean((0, 2))
-    at = np.arange(len(columns))
-    join = (at == 0) | (at == len(columns) - 1)
-    like = ~join & ((at % unit == 0) | (at % unit == unit - 1))
-    return float(columns[join].mean()), float(columns[like].mean()), float(columns[~join].mean())
+    join, *others = ((columns + np.roll(columns, 1)) / 2)[::unit]
+    return [join, np.mean(others), np.exp(np.mean(np.log(others))), columns[1:-1].mean()]
 
 
-def across_and_down(picture: Picture) -> list[tuple[float, float, float]]:
+def across_and_down(picture: Picture) -> list[list[float]]:
     return [responses(picture), responses(picture.swapaxes(0, 1))]
 
 
@@ -88,9 +87,9 @@ def upscaled(seed: int, **settings: Any) -> Picture:
         start.unlink()
 
 
-def ways() -> dict[str, Callable[[int], list[tuple[float, float, float]]]]:
+def ways() -> dict[str, Callable[[int], list[list[float]]]]:
     """Name -> (seed -> figures of the joins, in the order across, down)."""
-    found: dict[str, Callable[[int], list[tuple[float, float, float]]]] = {}
+    found: dict[str, Callable[[int], list[list[float]]]] = {}
     regions = {"enable_bbox_control": True, "draw_background": True, "regions": [{**REGION, **ACROSS}]}
     upright = dict(zip("xywh", (ACROSS[name] for name in "yxhw")))
     turned = {**regions, "regions": [{**REGION, **upright}]}
@@ -111,12 +110,13 @@ def ways() -> dict[str, Callable[[int], list[tuple[float, float, float]]]]:
 
 
 def told(figures: NDArray[np.float64], axis: str) -> str:
-    """Both ratios over all seeds, and how far the first may be off by the choice of seeds (bootstrap)."""
-    picks = np.random.default_rng(0).integers(0, len(figures), (1000, len(figures)))
-    means = figures[picks].mean(1)
-    join, like, every = figures.mean(0)
-    spread = (means[:, 0] / means[:, 1]).std()
-    return f"{axis}: {join / like:.3f} ± {spread:.2f}  {join / every:.3f}"
+    """The three ratios over all seeds, and how far the first may be off by the choice of seeds (bootstrap)."""
+    join, like, usual, every = figures.T
+    logs = np.log(join / usual)
+    picks = np.random.default_rng(0).integers(0, len(logs), (1000, len(logs)))
+    spread = np.exp(logs[picks].mean(1)).std()
+    ratios = join.mean() / like.mean(), join.mean() / every.mean()
+    return f"{axis}: {np.exp(logs.mean()):.3f} ± {spread:.2f}  {ratios[0]:.3f}  {ratios[1]:.3f}"
 
 
 def main() -> None:
@@ -140,7 +140,7 @@ def main() -> None:
                 done[key] = way(seed)
                 if keep:
                     keep.write_text(json.dumps(done))
-        figures = np.array([done[f"{name}/{seed}"] for seed in range(options.seeds)])  # [seeds, axes, 3]
+        figures = np.array([done[f"{name}/{seed}"] for seed in range(options.seeds)])  # [seeds, axes, 4]
         print(f"{name:40} {told(figures[:, 0], 'across')}   {told(figures[:, 1], 'down')}", flush=True)
 
 
