@@ -5,11 +5,12 @@
 
 Three prompts with one subject each are drawn by the demo model (DPM++ 2M, 15 steps, CFG 4, tiles of 32): at the size
 that it knows (`native`), in tiles with half a tile of overlap (`tiles`), and composed first with an overlap of 16
-(`first`) or shifted tiles and an overlap of 4 (`first, shifted`); `painted` are such scenes as the painter enlarges
-them, through the VAE. Subjects are connected parts in the subject's colour (houses stand on the ground: those that
-tiles put into the sky are not counted). "As native": the share of seeds with as many as the same seed's native picture.
-Detail: mean |luma − its Gauss 1.5 px|. Work: latent pixels that the UNet saw, relative to `tiles`. Pictures are kept in
-the folder, a contact sheet beside them, and a run goes on where the last one stopped; `--seconds` stops it in time.
+(`first`; its strength is 0.5, `first at 0` and 0.25, 0.75, 1 have others) or shifted tiles and an overlap of 4
+(`first, shifted`); `painted` are such scenes as the painter enlarges them, through the VAE. Subjects are connected
+parts in the subject's colour (houses stand on the ground: those that tiles put into the sky are not counted). "As
+native": the share of seeds with as many as the same seed's native picture. Detail: mean |luma − its Gauss 1.5 px|.
+Work: latent pixels that the UNet saw, relative to `tiles`. Pictures are kept in the folder, a contact sheet beside
+them, and a run goes on where the last one stopped; `--seconds` stops it in time.
 """
 
 from __future__ import annotations
@@ -49,6 +50,10 @@ WAYS: dict[str, dict[str, Any] | None] = {
     "tiles": TILES,
     "first": {**TILES, "composition_first": True},
     "first, shifted": {**TILES, "composition_first": True, "overlap": 4, "shift_tiles": True},
+    **{
+        f"first at {strength:g}": {**TILES, "composition_first": True, "composition_strength": strength}
+        for strength in (0.0, 0.25, 0.75, 1.0)
+    },
 }
 SMALLEST = 1 / 600
 """Area of a subject, of a square as high as the picture; the native one has 1/115 and more."""
