@@ -98,8 +98,8 @@ def report(folder: Path, seeds: range) -> None:
             details.append(detail(picture))
         if details:
             print(
-                f"{way:20} {len(details)} pictures   as in the input {100 * np.mean(right):5.1f} % of {len(right)} tiles"
-                f"   detail {np.mean(details):.2f}",
+                f"{way:20} {len(details)} pictures   as in the input {100 * np.mean(right):5.1f} % of {len(right)} "
+                f"tiles   detail {np.mean(details):.2f}",
                 flush=True,
             )
 
