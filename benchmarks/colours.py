@@ -26,6 +26,7 @@ from scipy import ndimage
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.measures import detail  # noqa: E402
 from miniwebui import render, webui  # noqa: E402
 
 TILES = {"enabled": True, "tile_width": 32, "tile_height": 32, "overlap": 8}
@@ -52,11 +53,6 @@ def tint(picture: Image.Image) -> float:
     values = np.asarray(picture, dtype=float)[:, 64:-64]
     means = np.convolve((values[..., 0] - values[..., 2]).mean(0), np.ones(32) / 32, "valid")
     return float(means.max() - means.min())
-
-
-def detail(picture: Image.Image) -> float:
-    luma = np.asarray(picture, dtype=np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
-    return float(np.abs(luma - ndimage.gaussian_filter(luma, 1.5))[12:-12, 12:-12].mean())
 
 
 def figures(folder: Path, way: str, seed: int) -> list[float]:
@@ -87,7 +83,7 @@ def figures(folder: Path, way: str, seed: int) -> list[float]:
             found.append(tint(drawn))
         else:
             before = Image.open(path).resize(drawn.size, Image.Resampling.LANCZOS)
-            found += [detail(drawn), float(np.abs(low(drawn) - low(before)).mean())]
+            found += [detail(np.asarray(drawn)), float(np.abs(low(drawn) - low(before)).mean())]
     return found
 
 

@@ -32,6 +32,7 @@ from scipy import ndimage
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.measures import detail  # noqa: E402
 from miniwebui import render, webui  # noqa: E402
 from painted_world.painter import Scene, Thing, View, paint_view  # noqa: E402
 from tile_host.pixels import as_image, as_tensor  # noqa: E402
@@ -102,11 +103,6 @@ def subjects(kind: str, picture: np.ndarray) -> int:
         stands = middle - height // 8 >= 0.6 * height and tall >= WALL * height and wide <= 4 * tall
         found += kind != "house" or stands
     return found
-
-
-def detail(picture: np.ndarray) -> float:
-    luma = picture.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
-    return float(np.abs(luma - ndimage.gaussian_filter(luma, 1.5))[12:-12, 12:-12].mean())
 
 
 class Seen:

@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.measures import detail  # noqa: E402
 from miniwebui import render, webui  # noqa: E402
 from painted_world.judge import Judge  # noqa: E402
 from painted_world.painter import Scene, Thing, View, paint_view  # noqa: E402
@@ -68,11 +68,6 @@ def draw(way: str, seed: int, start: Path) -> Image.Image:
         *("--script", "Tiled Diffusion", json.dumps({**ENLARGED, **settings})),
     )
     return picture
-
-
-def detail(picture: Picture) -> float:
-    luma = picture.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
-    return float(np.abs(luma - ndimage.gaussian_filter(luma, 1.5))[12:-12, 12:-12].mean())
 
 
 def report(folder: Path, seeds: range) -> None:
