@@ -1,13 +1,14 @@
-"""Do seamless pictures join? Edges' strength (Scharr) at the join over that elsewhere in the picture.
+"""Do seamless pictures join? Edges' strength at the join over that elsewhere in the picture.
 
-.venv/bin/python benchmarks/seamless.py [--seeds 16] [--keep FILE]     (from the repository's root)
+.venv/bin/python benchmarks/seamless.py [--seeds 16] [--keep FOLDER]     (from the repository's root)
 
 Every picture is joined on both axes, in tiles along its long side and in one tile along the other, with a region of its
-own words across the join of the long side, all along that join. Of each join, over all seeds: its two lines' response
-over that of the two lines at every other border of latent pixels, which compares like with like, for the VAE draws a
-faint step at each; first of geometric means (± by the choice of seeds), which a horizon that happens to lie at the join
-does not sway, then of plain ones; last, plain, over all other lines of the picture. "not joined" is the contrast. With
-`--keep` a run that was stopped goes on where it was.
+own words across the join of the long side, all along that join. Of each join: the response (Scharr) in its two lines
+over that in all other lines of the picture; over that in the two lines at every other border of latent pixels, which
+compares like with like, for the VAE draws a faint step at each; and of how many of these borders the response is
+larger: a join that cannot be told from them is anywhere among them. A scene has a horizon somewhere, the same seeds in
+every way: a ratio sways by that, the place among the borders hardly. "not joined" is the contrast. With `--keep`
+pictures are kept, and a run that was stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import json
 import logging
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from miniwebui import render, webui  # noqa: E402
+from tile_utils.surface import OPT_F  # noqa: E402
 
 LONG, SHORT, TILE, STEPS = 512, 256, 32, 10
 PROMPTS = ("sea, sunset", "meadow, day", "forest, day", "mountains, day")
@@ -59,18 +61,13 @@ def draw(width: int, height: int, seed: int, *more: str, **settings: Any) -> Pic
     return np.asarray(image, dtype=float)
 
 
-def responses(picture: Picture, unit: int = 8) -> list[float]:
-    """Mean Scharr response of a picture that goes on at its edges, across: in the two columns at the join, in the two
-    at each other border of `unit` (mean, geometric mean), in all but the join's."""
+def responses(picture: Picture) -> tuple[NDArray[np.float64], float]:
+    """Mean Scharr response of a picture that goes on at its edges, across: (in the two columns at each border of latent
+    pixels, at the join first; in all columns but the join's)."""
     steps = (np.roll(picture, -1, 1) - np.roll(picture, 1, 1)) / 2
     smooth = sum(weight * np.roll(steps, row, 0) for weight, row in zip(SCHARR, (-1, 0, 1)))
     columns = np.abs(smooth).mean((0, 2))
-    join, *others = ((columns + np.roll(columns, 1)) / 2)[::unit]
-    return [join, np.mean(others), np.exp(np.mean(np.log(others))), columns[1:-1].mean()]
-
-
-def across_and_down(picture: Picture) -> list[list[float]]:
-    return [responses(picture), responses(picture.swapaxes(0, 1))]
+    return ((columns + np.roll(columns, 1)) / 2)[::OPT_F], float(columns[1:-1].mean())
 
 
 def upscaled(seed: int, **settings: Any) -> Picture:
@@ -87,9 +84,9 @@ def upscaled(seed: int, **settings: Any) -> Picture:
         start.unlink()
 
 
-def ways() -> dict[str, Callable[[int], list[list[float]]]]:
-    """Name -> (seed -> figures of the joins, in the order across, down)."""
-    found: dict[str, Callable[[int], list[list[float]]]] = {}
+def ways() -> dict[str, Callable[[int], Picture]]:
+    """Name -> (seed -> picture)."""
+    found: dict[str, Callable[[int], Picture]] = {}
     regions = {"enable_bbox_control": True, "draw_background": True, "regions": [{**REGION, **ACROSS}]}
     upright = dict(zip("xywh", (ACROSS[name] for name in "yxhw")))
     turned = {**regions, "regions": [{**REGION, **upright}]}
@@ -97,26 +94,24 @@ def ways() -> dict[str, Callable[[int], list[list[float]]]]:
         for shift in (False, True):
             chosen = {"method": method, "overlap": 8 if shift else overlap, "shift_tiles": shift}
             name = f"{method}{', shifted' if shift else ''}"
-            found[f"{name}, {LONG}x{SHORT}"] = lambda seed, c=chosen: across_and_down(
-                draw(LONG, SHORT, seed, **c, **regions)
-            )
-            found[f"{name}, {SHORT}x{LONG}"] = lambda seed, c=chosen: across_and_down(
-                draw(SHORT, LONG, seed, **c, **turned)
-            )
-    found["exact Tiled VAE"] = lambda seed: across_and_down(draw(LONG, SHORT, seed, *EXACT, overlap=16))
-    found["after 4x"] = lambda seed: across_and_down(upscaled(seed))
-    found["not joined"] = lambda seed: across_and_down(draw(LONG, SHORT, seed, overlap=16, seamless="Off"))
+            found[f"{name}, {LONG}x{SHORT}"] = lambda seed, c=chosen: draw(LONG, SHORT, seed, **c, **regions)
+            found[f"{name}, {SHORT}x{LONG}"] = lambda seed, c=chosen: draw(SHORT, LONG, seed, **c, **turned)
+    found["exact Tiled VAE"] = lambda seed: draw(LONG, SHORT, seed, *EXACT, overlap=16)
+    found["after 4x"] = upscaled
+    found["not joined"] = lambda seed: draw(LONG, SHORT, seed, overlap=16, seamless="Off")
     return found
 
 
-def told(figures: NDArray[np.float64], axis: str) -> str:
-    """The three ratios over all seeds, and how far the first may be off by the choice of seeds (bootstrap)."""
-    join, like, usual, every = figures.T
-    logs = np.log(join / usual)
-    picks = np.random.default_rng(0).integers(0, len(logs), (1000, len(logs)))
-    spread = np.exp(logs[picks].mean(1)).std()
-    ratios = join.mean() / like.mean(), join.mean() / every.mean()
-    return f"{axis}: {np.exp(logs.mean()):.3f} ± {spread:.2f}  {ratios[0]:.3f}  {ratios[1]:.3f}"
+def told(pictures: Sequence[Picture], axis: str) -> str:
+    """The figures of the joins across, over all seeds."""
+    borders, others = map(np.array, zip(*map(responses, pictures)))
+    strength = np.log(borders).mean(0)
+    larger = int((strength[1:] > strength[0]).sum())
+    join = borders[:, 0].mean()
+    return (
+        f"{axis}: {join / others.mean():.3f}  {join / borders[:, 1:].mean():.3f}  "
+        f"{larger} of {len(strength) - 1} larger"
+    )
 
 
 def main() -> None:
@@ -124,24 +119,25 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, default=16)
-    parser.add_argument("--keep", type=Path, help="a file for what is done")
+    parser.add_argument(
+        "--keep", type=Path, default=ROOT / "build/seamless", help="a folder for the pictures"
+    )
     parser.add_argument("--only", default="", help="ways whose name holds this")
     options = parser.parse_args()
     logging.disable(logging.INFO)
     webui.initialize()
-    keep = options.keep
-    done: dict[str, Any] = json.loads(keep.read_text()) if keep and keep.exists() else {}
+    options.keep.mkdir(parents=True, exist_ok=True)
     for name, way in ways().items():
         if options.only not in name:
             continue
+        pictures = []
         for seed in range(options.seeds):
-            key = f"{name}/{seed}"
-            if key not in done:
-                done[key] = way(seed)
-                if keep:
-                    keep.write_text(json.dumps(done))
-        figures = np.array([done[f"{name}/{seed}"] for seed in range(options.seeds)])  # [seeds, axes, 4]
-        print(f"{name:40} {told(figures[:, 0], 'across')}   {told(figures[:, 1], 'down')}", flush=True)
+            path = options.keep / f"{name}-{seed}.png"
+            if not path.exists():
+                Image.fromarray(way(seed).astype(np.uint8)).save(path)
+            pictures.append(np.asarray(Image.open(path), dtype=float))
+        turned = [picture.swapaxes(0, 1) for picture in pictures]
+        print(f"{name:40} {told(pictures, 'across')}   {told(turned, 'down')}", flush=True)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tile_utils.exchange import to_args
+from tile_utils import masks
+from tile_utils.exchange import to_args, to_dict
 from tile_utils.settings import (
     RegionSettings,
     TiledDiffusionSettings,
@@ -78,7 +79,8 @@ class Host:
         if control is not None:
             scripts["ControlNet"] = {"args": [control]}
         if tiles is not None:
-            scripts["Tiled Diffusion"] = {"args": to_args(tiles, len(tiles.regions))}
+            named = {**to_dict(tiles), "enabled": tiles.enabled}  # what is new has no place of its own
+            scripts["Tiled Diffusion"] = {"args": [*to_args(tiles, len(tiles.regions)), named]}
         if vae is not None:
             scripts["Tiled VAE"] = {"args": to_args(vae)}
         kind = "img2img" if "init_images" in body else "txt2img"
@@ -115,6 +117,8 @@ class Check:
             self.arguments,
             self.grid,
             self.regions,
+            self.shape_and_words,
+            self.canvas,
             self.vae,
             self.hires,
             self.img2img,
@@ -153,6 +157,42 @@ class Check:
         yield "a region changes its place", inside > 4 * outside, figures
         yield "a region's settings are written into the picture", "red balloon" in text, ""
 
+    def shape_and_words(self) -> Iterator[tuple[str, bool, str]]:
+        """A shape that fills its box is the box; tiles at the right end have words of their own."""
+        whole = masks.encode(np.ones((8, 8), bool))
+        regions = replace(TILES, enable_bbox_control=True, draw_background=True)
+        shaped, _ = self.draw("shape", WIDE, replace(regions, regions=(replace(BALLOON, mask=whole),)))
+        apart = distance(shaped, self.pictures["region"])
+        yield "a region's shape that fills its box: the same picture", apart == 0, f"{apart} of 255"
+        spots = [{"x": 0.1, "y": 0.5, "prompt": ""}, {"x": 0.9, "y": 0.5, "prompt": "red balloon"}]
+        picture, text = self.draw("words", WIDE, replace(TILES, tile_prompts=json.dumps(spots)))
+        change = np.abs(picture - self.pictures["Mixture of Diffusers"]).mean(axis=(0, 2))
+        inside, outside = change[512:].mean(), change[:128].mean()
+        figures = f"mean change there {inside:.1f}, far from it {outside:.1f}"
+        yield "words for each tile change their place", inside > 4 * outside, figures
+        yield "words for each tile are written into the picture", "tile_prompts" in text, ""
+
+    def canvas(self) -> Iterator[tuple[str, bool, str]]:
+        """What the whole canvas is drawn by: tiles that move, edges that join, a composition that is carried to it."""
+        still = self.pictures["Mixture of Diffusers"]
+        for name, body, changed in (
+            ("shift_tiles", WIDE, {"overlap": 4, "shift_tiles": True}),
+            ("seamless", WIDE, {"seamless": "Horizontal"}),
+            ("composition_first", BASE | {"width": 1024, "height": 512}, {"composition_first": True}),
+        ):
+            picture, text = self.draw(name, body, replace(TILES, **changed))
+            size = (body["height"], body["width"], 3)
+            differs = picture.shape == size and distance(picture, still) > SAME and picture.std() > SAME
+            yield f"{name}: drawn", differs and name in text, ""
+        left, right = self.pictures["seamless"][:, 0], self.pictures["seamless"][:, -1]
+        inside = np.abs(np.diff(self.pictures["seamless"], axis=1)).mean()
+        jump = np.abs(left - right).mean()
+        yield (
+            "seamless: the edges join",
+            jump < 2 * inside,
+            f"step {jump:.1f}, between other columns {inside:.1f}",
+        )
+
     def vae(self) -> Iterator[tuple[str, bool, str]]:
         picture, _ = self.draw("Tiled VAE", WIDE, TILES, VAE)
         apart = distance(picture, self.pictures["Mixture of Diffusers"])
@@ -184,6 +224,11 @@ class Check:
         settings = replace(TILES, upscaler_name="Lanczos", scale_factor=2.0)
         upscaled, _ = self.draw("upscaled", WIDE | init, settings, VAE)
         yield "img2img: the upscaler's size", upscaled.shape == (512, 512, 3), f"{upscaled.shape}"
+        whole = RegionSettings(enable=True, x=0, y=0, w=1, h=1, strength=0.5)
+        held = replace(settings, hold_colours=True, enable_bbox_control=True, draw_background=True)
+        picture, text = self.draw("held", WIDE | init, replace(held, regions=(whole,)), VAE)
+        drawn = picture.shape == (512, 512, 3) and distance(picture, upscaled) > SAME
+        yield "colours held, a region's strength", drawn and "hold_colours" in text and "strength" in text, ""
         inversion = replace(settings, noise_inverse=True, noise_inverse_steps=4, scale_factor=1.5)
         inverted, text = self.draw("noise inversion", WIDE | init, inversion, VAE)
         yield "noise inversion", inverted.shape == (384, 384, 3) and "noise_inverse" in text, ""

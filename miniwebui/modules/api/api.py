@@ -32,12 +32,12 @@ class Api(ScriptArguments, Questions):
         self.app = app
         self.queue_lock = queue_lock
         api_middleware(app)
-        for path, endpoint, method, answer in self._routes():
-            self.add_api_route(f"/sdapi/v1/{path}", endpoint, methods=[method], response_model=answer)
         if not scripts.scripts_txt2img.scripts:
             ui.create_ui()
         self.default_script_arg_txt2img = self.init_default_script_args(scripts.scripts_txt2img)
         self.default_script_arg_img2img = self.init_default_script_args(scripts.scripts_img2img)
+        for path, endpoint, method, answer in self._routes():  # last: the page's server answers already
+            self.add_api_route(f"/sdapi/v1/{path}", endpoint, methods=[method], response_model=answer)
 
     def _routes(self) -> list[tuple[str, Callable, str, Any]]:
         """(path, function, method, model of the answer)."""
