@@ -1,7 +1,7 @@
 """One picture, not many? Subjects, detail and cost of pictures that are composed first, against tiles alone.
 
 .venv/bin/python benchmarks/composition.py [--size 512x512] [--seeds 24] [--ways native,tiles,first] [--keep FOLDER]
-                                           [--seconds N]     (from the repository's root)
+                                           [--sheet FILE] [--seconds N]     (from the repository's root)
 
 Three prompts with one subject each are drawn by the demo model (DPM++ 2M, 15 steps, CFG 4, tiles of 32): at the size
 that it knows (`native`), in tiles with half a tile of overlap (`tiles`), and composed first with an overlap of 16
@@ -9,8 +9,8 @@ that it knows (`native`), in tiles with half a tile of overlap (`tiles`), and co
 (`first, shifted`); `painted` are such scenes as the painter enlarges them, through the VAE. Subjects are connected
 parts in the subject's colour (houses stand on the ground: those that tiles put into the sky are not counted). "As
 native": the share of seeds with as many as the same seed's native picture. Detail: mean |luma − its Gauss 1.5 px|.
-Work: latent pixels that the UNet saw, relative to `tiles`. Pictures are kept in the folder, a contact sheet beside
-them, and a run goes on where the last one stopped; `--seconds` stops it in time.
+Work: latent pixels that the UNet saw, relative to `tiles`. Pictures are kept in the folder, and a run goes on where
+the last one stopped; `--seconds` stops it in time.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 from scipy import ndimage
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -152,16 +152,20 @@ def draw(seen: Seen, way: str, kind: str, seed: int, size: tuple[int, int]) -> t
     return picture, seen.pixels - before
 
 
-def sheet(folder: Path, way: str, seeds: range) -> None:
-    """All pictures of a way that are there, small, a row for each prompt."""
-    rows = [[folder / f"{way}-{kind}-{seed}.png" for seed in seeds] for kind in PROMPTS]
-    size = 160
-    whole = Image.new("RGB", (size * len(seeds), size * len(rows)))
-    for y, row in enumerate(rows):
-        for x, path in enumerate(row):
-            if path.exists():
-                whole.paste(Image.open(path).resize((size, size)), (x * size, y * size))
-    whole.save(folder / f"sheet-{way}.png")
+def sheet(path: Path, folder: Path, ways: list[str], seeds: range) -> None:
+    """The pictures that are there, small: a row for each prompt and way, with its name before it."""
+    rows = [(f"{way}: {PROMPTS[kind]}", kind, way) for kind in PROMPTS for way in ways]
+    side, title = 200, 20
+    whole = Image.new("RGB", (side * len(seeds), (side + title) * len(rows)), "white")
+    pen = ImageDraw.Draw(whole)
+    for row, (name, kind, way) in enumerate(rows):
+        pen.text((4, row * (side + title) + 4), name, fill="black")
+        for column, seed in enumerate(seeds):
+            drawn = folder / f"{way}-{kind}-{seed}.png"
+            if drawn.exists():
+                small = Image.open(drawn).resize((side, side), Image.Resampling.LANCZOS)
+                whole.paste(small, (column * side, row * (side + title) + title))
+    whole.save(path, quality=88)
 
 
 def report(folder: Path, works: dict[str, int], ways: list[str], seeds: range) -> None:
@@ -191,8 +195,6 @@ def report(folder: Path, works: dict[str, int], ways: list[str], seeds: range) -
                 f"work {work / np.mean(plain) if plain else np.nan:.2f}",
                 flush=True,
             )
-    for way in ways:
-        sheet(folder, way, seeds)
 
 
 def main() -> None:
@@ -203,6 +205,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=24)
     parser.add_argument("--ways", default="native,tiles,first")
     parser.add_argument("--keep", type=Path, default=Path("composition"))
+    parser.add_argument("--sheet", type=Path, help="where to show all pictures")
     parser.add_argument("--seconds", type=float, default=float("inf"))
     options = parser.parse_args()
     width, height = map(int, options.size.split("x"))
@@ -224,6 +227,8 @@ def main() -> None:
                 works[key] = work
                 kept.write_text(json.dumps(works))
     report(folder, works, ways, seeds)
+    if options.sheet:
+        sheet(options.sheet, folder, ways, seeds)
 
 
 if __name__ == "__main__":

@@ -147,7 +147,7 @@ PAGES = {
     "page": (draw_panorama, "#tab_txt2img"),
     "regions": (draw_regions, "#MD-t2i-regions"),
     "shapes": (draw_shapes, "#MD-t2i-regions"),
-    "words": (write_words, "#MD-t2i-enabled"),
+    "words": (write_words, "#MD-bbox-ref-t2i"),
 }
 """What is done on the page before a picture of it, and what of it is seen. On the command line: some of them."""
 HIDDEN = "#html_log_txt2img { visibility: hidden; }"
