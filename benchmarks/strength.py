@@ -49,13 +49,14 @@ def draw(start: Path, prompt: str, seed: int, denoise: float, settings: dict[str
 
 
 def figures(before: np.ndarray, after: np.ndarray) -> list[float]:
-    """[change of the left half, of the right half, border]"""
+    """[change of the left quarter, of the second, of the right half, border]"""
     change = np.abs(after - before).mean((0, 2))
     steps = np.abs(np.diff(after, axis=1)).mean((0, 2))[7::8]  # across borders of latent pixels, 8 apart
     border = WIDTH // 16 - 1
     others = np.delete(steps, border)
     middle = WIDTH // 2
-    return [change[: middle - AWAY].mean(), change[middle + AWAY :].mean(), steps[border] / np.median(others)]
+    parts = change[: middle // 2], change[middle // 2 : middle - AWAY], change[middle + AWAY :]
+    return [*(part.mean() for part in parts), steps[border] / np.median(others)]
 
 
 def main() -> None:
@@ -77,9 +78,10 @@ def main() -> None:
             for way, (denoise, settings) in WAYS.items():
                 rows[way].append(figures(before, draw(start, prompt, seed, denoise, settings)))
     for way, found in rows.items():
-        left, right, border = np.mean(found, axis=0)
+        left, near, right, border = np.mean(found, axis=0)
         print(
-            f"{way:22} change of the left half {left:5.2f}, of the right {right:5.2f}   border {border:.2f}",
+            f"{way:22} change of the left quarter {left:5.2f}, of the second {near:5.2f}, of the right half "
+            f"{right:5.2f}   border {border:.2f}",
             flush=True,
         )
 
