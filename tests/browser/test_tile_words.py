@@ -1,6 +1,7 @@
 """The table of words for each tile, on the reference image of both tabs."""
 
 import json
+import re
 
 import pytest
 from playwright.sync_api import expect
@@ -15,6 +16,13 @@ def address(checkpoint):
         yield url
 
 
+def apart(field):
+    """How far a field's letters are from what is behind them, of 255."""
+    style = field.evaluate("(f) => [getComputedStyle(f).color, getComputedStyle(f).backgroundColor]")
+    letters, behind = (list(map(int, re.findall(r"\d+", colour)[:3])) for colour in style)
+    return min(abs(a - b) for a, b in zip(letters, behind))
+
+
 @pytest.mark.parametrize("tab", ["t2i", "i2i"])
 def test_a_cell_for_each_tile_is_written_and_read(context, address, tab):
     page = opened(context, address, tab)
@@ -25,6 +33,9 @@ def test_a_cell_for_each_tile_is_written_and_read(context, address, tab):
     page.click(f"#MD-{tab}-words .label-wrap")
     cells = table.locator("input")
     expect(cells).to_have_count(4)  # of 512x256
+    for theme in ("light", "dark"):
+        page.evaluate("(dark) => document.body.classList.toggle('dark', dark)", theme == "dark")
+        assert apart(cells.nth(1)) > 128, theme
     cells.nth(1).fill("red balloon")
     cells.nth(1).blur()
     text = page.locator(f"#MD-{tab}-tile-prompts textarea")
