@@ -140,6 +140,15 @@ def test_a_pipeline_over_ranks_draws_the_picture_of_one(two, case):
     assert (first - alone).abs().max() <= 1e-4
 
 
+@pytest.mark.parametrize("return_dict", [True, False])
+def test_a_rank_without_a_tile_answers_in_the_same_form(three, return_dict):
+    is_tuple, expected = pipelines.told_by_denoiser(None, return_dict)
+    assert is_tuple is not return_dict
+    for same_form, told in three(pipelines.told_by_denoiser, return_dict):
+        assert same_form is is_tuple
+        assert (told - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
 def test_a_rank_whose_callback_raises_ends_the_others(two):
     failed = "OSError: no such file"
     assert two(pipelines.drawn_until, pipelines.raising) == [f"RankError: Rank 1 failed: {failed}", failed]

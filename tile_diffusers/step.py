@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 from torch import Tensor
 
 from tile_diffusers.adapters import Switch
@@ -35,7 +36,9 @@ class Call:
         self._forward, self._latents, self._caches, self._switch = forward, latents, caches, switch
         self._control = None if control is None else control.of(latents.surface, telling)
         self._tell = telling.of(latents.cond, len(latents.x))
-        self._kind: type[Any] = tuple  # of the denoiser's outputs
+        dictionary = latents.cond.get("return_dict", True)
+        self._kind: type[Any] = UNet2DConditionOutput if dictionary else tuple
+        """Of the denoiser's outputs; as good as its own for a rank without a tile, which never sees one."""
 
     @eager
     def model(self, batch: Batch, x: Tensor, sigma: Tensor, told: Any) -> Tensor:
