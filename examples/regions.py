@@ -1,6 +1,6 @@
 """Several things, each in its place, by a pipeline of `diffusers`.
 
-.venv/bin/python examples/regions.py [--out picture.png]     (from the repository's root)
+.venv/bin/python examples/regions.py [--steps 20] [--out picture.png]     (from the repository's root)
 """
 
 import argparse
@@ -24,20 +24,21 @@ REGIONS = [
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--out", type=Path, default=Path("picture.png"))
-    out = parser.parse_args().out
+    options = parser.parse_args()
     pipe = demo_pipeline()
     with tiled_diffusion(pipe, tile=256, overlap=128, batch_size=4, regions=REGIONS, draw_background=False):
         image = pipe(
             "day",
             width=512,
             height=256,
-            num_inference_steps=20,
+            num_inference_steps=options.steps,
             guidance_scale=4.0,
             generator=torch.Generator().manual_seed(5),
         ).images[0]
-    image.save(out)
-    print(f"Wrote {out}")
+    image.save(options.out)
+    print(f"Wrote {options.out}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Tiled VAE on a `diffusers` pipeline, without a WebUI.
 
-.venv/bin/python examples/tiled_vae.py [--out picture.png]     (from the repository's root)
+.venv/bin/python examples/tiled_vae.py [--steps 20] [--out picture.png]     (from the repository's root)
 
 Draws with the demo checkpoint; any pipeline with an AutoencoderKL works the same.
 """
@@ -39,16 +39,17 @@ def demo_pipeline() -> StableDiffusionPipeline:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--out", type=Path, default=Path("picture.png"))
-    out = parser.parse_args().out
+    options = parser.parse_args()
     pipe = demo_pipeline()
-    options = {"height": 512, "width": 512, "num_inference_steps": 20, "guidance_scale": 4.0}
+    given = {"height": 512, "width": 512, "num_inference_steps": options.steps, "guidance_scale": 4.0}
     with tiled_vae(pipe.vae, tile_size=32):
-        tiled = pipe("sea, sunset", generator=torch.manual_seed(1), output_type="pt", **options).images
-    whole = pipe("sea, sunset", generator=torch.manual_seed(1), output_type="pt", **options).images
+        tiled = pipe("sea, sunset", generator=torch.manual_seed(1), output_type="pt", **given).images
+    whole = pipe("sea, sunset", generator=torch.manual_seed(1), output_type="pt", **given).images
     print(f"Largest difference to the picture decoded at once: {(tiled - whole).abs().max():.1e}")
-    pipe.image_processor.numpy_to_pil(pipe.image_processor.pt_to_numpy(tiled))[0].save(out)
-    print(f"Wrote {out}")
+    pipe.image_processor.numpy_to_pil(pipe.image_processor.pt_to_numpy(tiled))[0].save(options.out)
+    print(f"Wrote {options.out}")
 
 
 if __name__ == "__main__":

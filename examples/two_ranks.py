@@ -1,6 +1,6 @@
 """One wide picture, drawn by several processes together: each denoises its share of the tiles and decodes its rows.
 
-.venv/bin/torchrun --nproc-per-node 2 examples/two_ranks.py [--out picture.png]     (from the repository's root)
+.venv/bin/torchrun --nproc-per-node 2 examples/two_ranks.py [--steps 20] [--out picture.png]     (from the root)
 
 On GPUs one process for each; otherwise on the CPU. Draws with the demo checkpoint; other pipelines work the same.
 """
@@ -22,8 +22,9 @@ from tile_diffusers import tiled_diffusion, tiled_vae  # noqa: E402
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--out", type=Path, default=Path("picture.png"))
-    out = parser.parse_args().out
+    options = parser.parse_args()
     pipe = demo_pipeline()
     if torch.cuda.is_available():
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
@@ -39,13 +40,13 @@ def main() -> None:
             "sea, sunset",
             width=1024,
             height=256,
-            num_inference_steps=20,
+            num_inference_steps=options.steps,
             guidance_scale=4.0,
             generator=torch.Generator().manual_seed(1),  # the same noise everywhere
         ).images[0]
     if dist.get_rank() == 0:
-        image.save(out)
-        print(f"{dist.get_world_size()} ranks drew {out}")
+        image.save(options.out)
+        print(f"{dist.get_world_size()} ranks drew {options.out}")
     dist.destroy_process_group()
 
 

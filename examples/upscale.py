@@ -1,6 +1,6 @@
 """A picture drawn four times as large by a pipeline of `diffusers`, with its lines held by a ControlNet.
 
-.venv/bin/python examples/upscale.py PICTURE [--out picture.png]     (from the repository's root)
+.venv/bin/python examples/upscale.py PICTURE [--steps 20] [--out picture.png]     (from the repository's root)
 """
 
 import argparse
@@ -26,6 +26,7 @@ def main() -> None:
     parser.add_argument("picture", type=Path)
     parser.add_argument("--prompt", default="sea, sunset")
     parser.add_argument("--scale", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--out", type=Path, default=Path("picture.png"))
     options = parser.parse_args()
     small = Image.open(options.picture).convert("RGB")
@@ -44,7 +45,7 @@ def main() -> None:
             image=large,
             control_image=hint,
             strength=0.3,
-            num_inference_steps=20,
+            num_inference_steps=options.steps,
             guidance_scale=2.0,
             generator=torch.Generator().manual_seed(3),
         ).images[0]

@@ -142,9 +142,10 @@ def run(checkout: Path, file: str, forced: bool, keep: Path) -> Record:
     way = "forced" if forced else "plain"
     results = keep / f"{Path(file).stem}-{way}.json"
     if not results.exists():
+        paths = [str(checkout), str(ROOT), os.environ.get("PYTHONPATH", "")]
         environment = {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join(map(str, (checkout, ROOT))),
+            "PYTHONPATH": os.pathsep.join(paths),
             "HF_HUB_OFFLINE": "1",
             RESULTS: str(results),
             FORCED: str(int(forced)),
