@@ -1,14 +1,16 @@
 """Two ranks beside two bare processes, and beside one: time of the denoiser, time and memory of the exact VAE.
 
-.venv/bin/python benchmarks/ranks.py [--only denoise|vae] [--ranks 2] [--rounds 5] [--steps 2] [--sides 160 168]
-    (from the repository's root; it wants a core for each rank)
+.venv/bin/python benchmarks/ranks.py [--only denoise|vae|decode|encode] [--ranks 2] [--rounds 5]
+    [--steps 2] [--sides 160 168] [--narrow]
+    (from the root; it wants a core for each rank)
 
 - denoise: the demo's UNet on 12 tiles of a canvas of 104x80 latent pixels, at guidance (two rows). In every round one
   process draws the step alone; then each draws its share of the tiles and knows nothing of the others ("bare"); then
   they do so as ranks of a gloo group. A time is that of the last one to end. Rounds are medians.
 - vae: the demo's VAE, exact, tile 64. Each way in processes of its own: wall time, processor time, and the peak of
   resident memory while it works above what was there before, of the rank that has most. `--sides` in latent pixels.
-  glibc is told to give back what is freed; otherwise it keeps up to 30 MiB of it, more or less by chance.
+  glibc is told to give back what is freed; otherwise it keeps up to 30 MiB of it, more or less by chance. `--narrow`:
+  a VAE of random weights, 8 channels wide and without attention, for large sides.
 """
 
 from __future__ import annotations
@@ -20,13 +22,14 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from diffusers import AutoencoderKL
 from torch import Tensor
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,6 +47,7 @@ DEMO = ROOT / "miniwebui/models/Stable-diffusion/demo.safetensors"
 CANVAS = Surface(80, 104)
 TILE, OVERLAP, BATCH = 32, 8, 2
 VAE_TILE = 64
+ACTIONS = ("decode", "encode")
 
 
 def share_of(layout: Layout, rank: int, size: int) -> Planner:
@@ -93,10 +97,24 @@ def resident(field: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(field))
 
 
+def narrow_vae() -> AutoencoderKL:
+    torch.manual_seed(1)
+    return AutoencoderKL(
+        block_out_channels=(8,) * 4,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        norm_num_groups=2,
+        layers_per_block=1,
+        mid_block_add_attention=False,
+    ).eval()
+
+
 @torch.no_grad()
-def vae(rank: int, group: Any, action: str, sides: tuple[int, int]) -> tuple[float, float, float]:
+def vae(
+    rank: int, group: Any, action: str, sides: tuple[int, int], narrow: bool
+) -> tuple[float, float, float]:
     """(wall seconds, processor seconds, MiB)"""
-    whole = load_checkpoint(DEMO).vae.requires_grad_(False)
+    whole = (narrow_vae() if narrow else load_checkpoint(DEMO).vae).requires_grad_(False)
     net, scale, channels = (whole.decoder, 1, 4) if action == "decode" else (whole.encoder, 8, 3)
     ranks, generator = Ranks(group), torch.Generator().manual_seed(1)
     run(net, torch.randn(1, channels, 24 * scale, 24 * scale), tile_size=12 * scale)  # what is made once
@@ -164,12 +182,12 @@ def tell_denoise(size: int, steps: int, rounds: int) -> None:
         )
 
 
-def tell_vae(size: int, sides: tuple[int, int]) -> None:
-    for action in ("decode", "encode"):
+def tell_vae(size: int, sides: tuple[int, int], actions: Sequence[str], narrow: bool) -> None:
+    for action in actions:
         print(f"vae, {action} {sides[1] * 8}x{sides[0] * 8} (latent {sides[1]}x{sides[0]})")
         found = {}
         for count in (1, size):
-            each = of_all(count, vae, action, sides)
+            each = of_all(count, vae, action, sides, narrow)
             found[count] = [max(one) for one in zip(*each)]
             wall, processor, memory = found[count]
             print(
@@ -183,16 +201,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", choices=["denoise", "vae"])
+    parser.add_argument("--only", choices=["denoise", "vae", *ACTIONS])
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--sides", type=int, nargs=2, default=(160, 168))
+    parser.add_argument("--narrow", action="store_true")
     arguments = parser.parse_args()
-    if arguments.only != "vae":
+    if arguments.only in (None, "denoise"):
         tell_denoise(arguments.ranks, arguments.steps, arguments.rounds)
-    if arguments.only != "denoise":
-        tell_vae(arguments.ranks, tuple(arguments.sides))
+    actions = [action for action in ACTIONS if arguments.only in (None, "vae", action)]
+    tell_vae(arguments.ranks, tuple(arguments.sides), actions, arguments.narrow)
 
 
 if __name__ == "__main__":
