@@ -24,6 +24,26 @@ TILES = {"tile": 128, "overlap": 32}
             "'overlap' is 128; allowed are multiples of 8 from 0 to less than the tile \\(128\\)",
         ),
         ({"overlap": 12}, "'overlap' is 12; allowed are multiples of 8"),
+        ({"tile": "128"}, "'tile' is '128'; allowed are a whole number of pixels, and two as"),
+        ({"tile": 128.0}, "'tile' is 128.0; allowed are a whole number"),
+        ({"tile": (128,)}, "'tile' is \\(128,\\); allowed are a whole number"),
+        ({"overlap": "32"}, "'overlap' is '32'; allowed are multiples of 8"),
+        ({"batch_size": 2.5}, "'batch_size' is 2.5; allowed are whole numbers from 1"),
+        ({"regions": None}, "'regions' is None; allowed are lists of tile_diffusers.Region"),
+        ({"regions": Region(0, 0, 8, 8)}, "'regions' is Region.*; allowed are lists of"),
+        ({"regions": [(0, 0, 8, 8)]}, "'regions\\[0\\]' is \\(0, 0, 8, 8\\); allowed are objects of"),
+        (
+            {"regions": [Region(0.5, 0, 8, 8)]},
+            "'regions\\[0\\].x' is 0.5; allowed are whole numbers of pixels",
+        ),
+        (
+            {"regions": [Region(0, 0, 8, 8, ["sea"])]},
+            "'regions\\[0\\].prompt' is \\['sea'\\]; allowed are texts",
+        ),
+        (
+            {"regions": [Region(0, 0, 8, 8, adapters=["ink"])]},
+            "'regions\\[0\\].adapters' is .*; allowed are adapters'",
+        ),
         ({"batch_size": 0}, "'batch_size' is 0; allowed are whole numbers from 1"),
         (
             {"method": "Mixture"},

@@ -15,7 +15,7 @@ from tile_diffusers.calls import around_calls
 from tile_diffusers.control import control_of
 from tile_diffusers.drawing import Drawing
 from tile_diffusers.hook import NAME, Tiles
-from tile_diffusers.settings import Region, Settings, SizeCondition
+from tile_diffusers.settings import Region, Settings, SizeCondition, regions_of, sides_of
 from tile_methods.ranks import Ranks
 from tile_utils.settings import SettingsError
 
@@ -57,9 +57,15 @@ def tiled_diffusion(
             the pipeline is called.
         RankError: another process of the group failed, is gone or hangs.
     """
-    width, height = tile if isinstance(tile, tuple) else (tile, tile)
     settings = Settings(
-        width, height, overlap, method, batch_size, shift, tuple(regions), draw_background, size_condition
+        *sides_of(tile),
+        overlap,
+        method,
+        batch_size,
+        shift,
+        regions_of(regions),
+        draw_background,
+        size_condition,
     )
     name = denoiser_of(pipe)
     net = getattr(pipe, name)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from numbers import Integral, Real
+from typing import Any, Literal
 
 from tile_utils.settings import SettingsError
 from tile_utils.weights import WEIGHTINGS
@@ -68,20 +69,66 @@ class Settings:
                 raise wrong(
                     "tile", f"a {name} of {size}", f"multiples of {multiple} pixels for this pipeline"
                 )
-        if not 0 <= self.overlap < min(self.tile_width, self.tile_height) or self.overlap % multiple:
+        shorter = min(self.tile_width, self.tile_height)
+        if not whole(self.overlap) or not 0 <= self.overlap < shorter or self.overlap % multiple:
             allowed = f"multiples of {multiple} from 0 to less than the tile"
-            raise wrong("overlap", self.overlap, f"{allowed} ({min(self.tile_width, self.tile_height)})")
-        if self.batch_size < 1:
-            raise wrong("batch_size", self.batch_size, "whole numbers from 1")
+            raise wrong("overlap", repr(self.overlap), f"{allowed} ({shorter})")
+        if not whole(self.batch_size) or self.batch_size < 1:
+            raise wrong("batch_size", repr(self.batch_size), "whole numbers from 1")
         choices = {"method": tuple(WEIGHTINGS), "size_condition": SIZE_CONDITIONS}
         for name, names in choices.items():
             if (value := getattr(self, name)) not in names:
                 raise wrong(name, repr(value), " and ".join(map(repr, names)))
         for number, region in enumerate(self.regions):
-            if not 0 <= region.feather <= 1:
-                raise wrong(f"regions[{number}].feather", region.feather, "0 to 1")
-            if min(region.w, region.h) < 1:
-                raise wrong(f"regions[{number}]", f"{region.w}x{region.h} pixels", "sizes from 1")
+            _check_region(f"regions[{number}]", region)
+
+
+def _check_region(name: str, region: Any) -> None:
+    if not isinstance(region, Region):
+        raise wrong(name, repr(region), "objects of tile_diffusers.Region")
+    for side in ("x", "y", "w", "h"):
+        if not whole(value := getattr(region, side)):
+            raise wrong(f"{name}.{side}", repr(value), "whole numbers of pixels")
+    if min(region.w, region.h) < 1:
+        raise wrong(name, f"{region.w}x{region.h} pixels", "sizes from 1")
+    for words in ("prompt", "negative_prompt"):
+        if not isinstance(value := getattr(region, words), str):
+            raise wrong(f"{name}.{words}", repr(value), "texts")
+    if not isinstance(region.feather, Real) or not 0 <= region.feather <= 1:
+        raise wrong(f"{name}.feather", repr(region.feather), "0 to 1")
+    weights = region.adapters.values() if isinstance(region.adapters, Mapping) else [None]
+    if not all(isinstance(weight, Real) for weight in weights):
+        raise wrong(
+            f"{name}.adapters", repr(region.adapters), "adapters' names with their weights, {'ink': 0.8}"
+        )
+
+
+def whole(value: object) -> bool:
+    """Is it a whole number, numpy's too?"""
+    return isinstance(value, Integral)
+
+
+def sides_of(tile: Any) -> tuple[int, int]:
+    """(width, height) of a tile.
+
+    Raises:
+        SettingsError: it is neither a number nor two.
+    """
+    sides = tuple(tile) if isinstance(tile, (tuple, list)) else (tile, tile)
+    if len(sides) != 2 or not all(map(whole, sides)):
+        raise wrong("tile", repr(tile), "a whole number of pixels, and two as (width, height)")
+    return sides
+
+
+def regions_of(regions: Any) -> tuple[Region, ...]:
+    """The regions as a tuple.
+
+    Raises:
+        SettingsError: they are no list.
+    """
+    if not isinstance(regions, Sequence):
+        raise wrong("regions", repr(regions), "lists of tile_diffusers.Region")
+    return tuple(regions)
 
 
 def wrong(name: str, value: object, allowed: str) -> SettingsError:
