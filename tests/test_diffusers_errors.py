@@ -8,7 +8,7 @@ from diffusers.image_processor import IPAdapterMaskProcessor
 
 from tests import diffusers_models as models
 from tests.test_diffusers import SIZE, drawn, picture
-from tile_diffusers import Region, tiled_diffusion
+from tile_diffusers import Region, tiled_diffusion, tiled_vae
 from tile_utils.settings import SettingsError
 
 TILES = {"tile": 128, "overlap": 32}
@@ -57,6 +57,39 @@ TILES = {"tile": 128, "overlap": 32}
 def test_values_that_cannot_be_used(options, sentence):
     with pytest.raises(SettingsError, match=sentence), tiled_diffusion(models.sd(), **{**TILES, **options}):
         pass
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"tile_size": 0}, "the tile size is 0; allowed are whole numbers from 1"),
+        ({"tile_size": "64"}, "the tile size is '64'; allowed"),
+        ({"encoder_tile_size": 2.5}, "the tile size is 2.5; allowed"),
+        ({"mode": "quick"}, "'mode' is 'quick'; allowed are 'exact', 'fast'"),
+        ({"storage": "disk"}, "'storage' is 'disk'; allowed are 'auto', 'device', 'host'"),
+    ],
+)
+def test_values_that_tiled_vae_cannot_use(options, sentence):
+    with pytest.raises(ValueError, match=sentence), tiled_vae(models.vae(), **options):
+        pass
+
+
+def test_what_is_no_vae():
+    for other, kind in ((models.sd(), "StableDiffusionPipeline"), (None, "NoneType")):
+        with (
+            pytest.raises(ValueError, match=f"a {kind} has no 'encoder' and 'decoder'; give"),
+            tiled_vae(other),
+        ):
+            pass
+
+
+def test_words_of_a_region_without_what_encodes_them():
+    pipe = models.flux()
+    with (
+        tiled_diffusion(pipe, **TILES, regions=[Region(0, 0, 64, 64, "boat")]),
+        pytest.raises(SettingsError, match="pipeline has no 'text_encoder_2' and no 'tokenizer_2'; load"),
+    ):
+        drawn(pipe, **models.flux_words(), **SIZE)
 
 
 def test_tiles_of_a_transformer_are_multiples_of_its_patches():

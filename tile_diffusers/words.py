@@ -81,12 +81,32 @@ class Words:
                     told = [region.prompt, region.negative_prompt]
                     if not both:  # the pipeline asks twice, for the negative prompt last
                         told = [told[bool(self._main)], ""]
-                    own[number] = _tensors(original(**_joined(call, *told)))
+                    own[number] = _tensors(self._encoded(original, call, told))
             self._main.append(_tensors(result))
             self._own.append(own)
             return result
 
         return encode_prompt
+
+    def _encoded(self, original: Callable[..., Any], call: Mapping[str, Any], told: Sequence[str]) -> Any:
+        """What `encode_prompt` makes of a call with a region's words.
+
+        Raises:
+            SettingsError: it cannot encode any, since its encoders have been taken away.
+        """
+        try:
+            return original(**_joined(call, *told))
+        except (AttributeError, TypeError, ValueError) as error:
+            encoders = [
+                name for name in self._pipe.components if name.startswith(("tokenizer", "text_encoder"))
+            ]
+            missing = [repr(name) for name in encoders if getattr(self._pipe, name) is None]
+            if call.get("prompt_embeds") is None or not missing:
+                raise
+            raise SettingsError(
+                "tiled_diffusion: a region's prompt cannot be encoded, for the pipeline has no "
+                f"{' and no '.join(missing)}; load what encodes prompts, or give regions no words."
+            ) from error
 
     def find(self, cond: Mapping[str, Any], rows: int) -> dict[Path, list[Tensor]]:
         """Where a call's condition has what was encoded: by path, for each region's number what it says there instead.

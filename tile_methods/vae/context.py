@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tile_methods.ranks import Ranks
 from tile_methods.vae.job import Storage
 from tile_methods.vae.program import UnsupportedNetwork
-from tile_methods.vae.run import run
+from tile_methods.vae.run import check_tile, run
 from tile_methods.vae.stages import Mode
 from tile_utils import patching
 from tile_utils.surface import OPT_F
@@ -80,6 +80,21 @@ def _own_tiles_off(vae: Any) -> Iterator[None]:
         setattr(vae, name, value)
 
 
+def _check(vae: Any, tile_size: Any, encoder_tile_size: Any, mode: Any, storage: Any) -> None:
+    if not (hasattr(vae, "encoder") and hasattr(vae, "decoder")):
+        raise ValueError(
+            f"Tiled VAE: a {type(vae).__name__} has no 'encoder' and 'decoder'; give the VAE itself, `pipe.vae`."
+        )
+    check_tile(tile_size)
+    if encoder_tile_size is not None:
+        check_tile(encoder_tile_size)
+    for name, value, allowed in (("mode", mode, get_args(Mode)), ("storage", storage, get_args(Storage))):
+        if value not in allowed:
+            raise ValueError(
+                f"Tiled VAE: '{name}' is {value!r}; allowed are {', '.join(map(repr, allowed))}."
+            )
+
+
 @contextmanager
 def tiled_vae(
     vae: Any,
@@ -101,7 +116,11 @@ def tiled_vae(
         mode, color_fix, storage: see `run.run`.
         group: of `torch.distributed`, whose processes all make the same calls with the same seeds: the work is shared
             out over them, and all of them get the whole result.
+
+    Raises:
+        ValueError: a value cannot be used, in one sentence.
     """
+    _check(vae, tile_size, encoder_tile_size, mode, storage)
     ranks = Ranks(group)
     with ExitStack() as stack:
         stack.enter_context(_own_tiles_off(vae))

@@ -133,9 +133,16 @@ def _without_autocast(device: torch.device) -> AbstractContextManager[Any]:
         return nullcontext()
 
 
+def check_tile(size: Any) -> None:
+    """Raises:
+    ValueError: it is no side of a tile.
+    """
+    if not isinstance(size, int) or size < 1:
+        raise ValueError(f"Tiled VAE: the tile size is {size!r}; allowed are whole numbers from 1.")
+
+
 def _check(x: Tensor, tile_size: int, program: Program) -> None:
-    if not isinstance(tile_size, int) or tile_size < 1:
-        raise ValueError(f"Tiled VAE: the tile size is {tile_size!r}; allowed are whole numbers from 1.")
+    check_tile(tile_size)
     if x.ndim != 4 or not x.numel():
         raise ValueError(
             f"Tiled VAE: the input has the shape {tuple(x.shape)}; allowed is [N, C, H, W], none zero."
