@@ -61,13 +61,14 @@ def prompts(p: Any) -> tuple[Sequence[str], Sequence[str]]:
     return p.prompts, p.negative_prompts
 
 
-def encode(p: Any, prompts: list[str], negatives: list[str], mentions: Mentions) -> Encoded:
+def encode(p: Any, prompts: list[str], negatives: list[str], mentions: Mentions, **settings: Any) -> Encoded:
+    """See `protocol.Words.encode`; `settings`: what a fork's text encoder is told too."""
     size = (p.hr_upscale_to_x, p.hr_upscale_to_y) if _is_hires(p) else (p.width, p.height)
     steps, hires_steps = steps_of(p)
     conds, unconds = (
         p.get_conds_with_caching(
             function,
-            prompt_parser.SdConditioning(texts, is_negative, *size),
+            prompt_parser.SdConditioning(texts, is_negative, *size, **settings),
             steps,
             [[None, None]],
             mentions,
