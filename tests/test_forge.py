@@ -481,3 +481,7 @@ def test_the_model_may_be_called_before_sampling_begins(forge, step):
     (call,) = one.model.calls
     assert len(call.control["output"]) == 1
     own_words_of(forge, call.options | {"uuids": ["of 0"]}, [0])
+
+
+def test_comments_are_those_of_the_host(forge):
+    assert forge.words.without_comments("moon # not\nsea").split() == ["moon", "sea"]

@@ -68,6 +68,9 @@ class Engine(Protocol):
     def process_in(self, checkpoint: Any, latent: Tensor) -> Tensor:
         """A VAE's latent as it is sampled."""
 
+    def without_comments(self, prompt: str) -> str:
+        """See `protocol.Words`."""
+
     def text_settings(self, p: Any) -> dict[str, Any]:
         """What the text encoder is told beside texts and size."""
 

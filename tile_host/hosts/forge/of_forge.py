@@ -13,6 +13,7 @@ from backend.misc import image_resize
 from backend.sampling import condition
 from backend.sampling.sampling_function import sampling_cleanup as sampling_cleanup
 from backend.sampling.sampling_function import sampling_prepare as sampling_prepare
+from tile_host.hosts.family.words import without_comments as without_comments
 
 NAME = "Forge"
 CONTROL: tuple[str, ...] = ("control", "control_model")

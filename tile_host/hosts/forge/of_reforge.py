@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ldm_patched.modules import model_management
 from ldm_patched.modules.utils import common_upscale
+from modules.processing_scripts.comments import strip_comments
 from modules_forge.forge_sampler import cond_from_a1111_to_patched_ldm
 from modules_forge.forge_sampler import sampling_cleanup as sampling_cleanup
 from modules_forge.forge_sampler import sampling_prepare as sampling_prepare
@@ -65,6 +66,10 @@ def dtype(model: Any) -> torch.dtype:
 
 def process_in(checkpoint: Any, latent: Tensor) -> Tensor:
     return checkpoint.forge_objects.unet.model.model_config.latent_format.process_in(latent)
+
+
+def without_comments(prompt: str) -> str:
+    return strip_comments(prompt)
 
 
 def text_settings(p: Any) -> dict[str, Any]:

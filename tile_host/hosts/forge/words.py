@@ -13,7 +13,6 @@ from tile_host.hosts.family import words as family_words
 from tile_host.hosts.family.networks import RegionNetworks
 from tile_host.hosts.family.wildcards import resolved as resolved
 from tile_host.hosts.family.words import Encoded, rows_of
-from tile_host.hosts.family.words import comments_are_cut as comments_are_cut
 from tile_host.hosts.family.words import networks_key as networks_key
 from tile_host.hosts.family.words import owners as owners
 from tile_host.hosts.family.words import positives as positives
@@ -27,6 +26,10 @@ from tile_host.rows import Text
 
 PLACES = {"crossattn": "c_crossattn", "vector": "y", "guidance": "guidance"}
 """What the encoder's parts are called in a model call."""
+
+
+def without_comments(prompt: str) -> str:
+    return engine.without_comments(prompt)
 
 
 def encode(p: Any, prompts: list[str], negatives: list[str], mentions: Mentions) -> Encoded:
