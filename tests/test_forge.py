@@ -1,10 +1,11 @@
-"""The adapter for Forge, before a stand-in of Forge's sampling function: same order of calls, same arguments.
+"""The adapter for Forge and reForge, before stand-ins of their sampling functions: same order of calls, same arguments.
 
-The real one does not run in CI; `tests/data/forge-dfdcbab6.json` holds its signatures.
+The real ones do not run in CI; `tests/data/forge-dfdcbab6.json` and `reforge-3b56b268.json` hold their signatures.
 """
 
 import importlib
 import sys
+from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,20 +22,59 @@ from tile_utils.grid import make_grid
 from tile_utils.settings import SettingsError
 from tile_utils.surface import Surface, Window
 
-LAYOUT = Path(__file__).parent / "forge_layout"
 SIZE, TOKENS, UNCOND = (12, 16), 77, 100
 REGION = Region(Window(2, 4, 6, 8), words=1, foreground=True)
+LAYOUTS = {name: Path(__file__).parent / f"{name.lower()}_layout" for name in (detect.FORGE, detect.REFORGE)}
+"""Each host's stand-in: a folder of modules under the host's names."""
+PARTS = {
+    detect.FORGE: {
+        "memory": "backend.memory_management",
+        "patcher": "backend.patcher",
+        "batches": "backend.sampling.sampling_function",
+        "steps": "backend.sampling.sampling_function",
+    },
+    detect.REFORGE: {
+        "memory": "ldm_patched.modules.model_management",
+        "patcher": "modules_forge.unet_patcher",
+        "batches": "ldm_patched.modules.samplers",
+        "steps": "modules_forge.forge_sampler",
+    },
+}
+STEP = {detect.FORGE: "sampling_function", detect.REFORGE: "forge_sample"}
+"""The function of a step."""
+NETWORKS = {detect.FORGE: "lora_patches", detect.REFORGE: "patches"}
+"""What a UNet object calls the networks that are to be merged."""
+SCHEDULE = {detect.FORGE: "predictor", detect.REFORGE: "model_sampling"}
+"""What a model calls that which knows its timesteps."""
+FRESH = ("backend", "ldm_patched", "modules_forge", "tile_host.hosts.forge")
 
 
-@pytest.fixture(scope="module")
-def forge(webui):
-    """The adapter's modules, and those of the stand-in that it finds for Forge's."""
-    sys.path.insert(0, str(LAYOUT))
-    names = ("backend.memory_management", "backend.patcher", "backend.sampling.sampling_function")
-    ours = (f"tile_host.hosts.forge.{name}" for name in ("controls", "facts", "sampling", "vae", "words"))
-    modules = [importlib.import_module(name) for name in (*names, *ours)]
-    yield SimpleNamespace(**{module.__name__.rpartition(".")[2]: module for module in modules})
-    sys.path.remove(str(LAYOUT))
+@contextmanager
+def in_a_host(name):
+    """Inside, the stand-in of that host can be imported, and the adapter that it opens; nothing of both stays."""
+
+    def forget():
+        for module in [module for module in sys.modules if module.startswith(FRESH)]:
+            del sys.modules[module]
+
+    forget()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(detect, "host_name", lambda: name)
+        patch.syspath_prepend(str(LAYOUTS[name]))
+        try:
+            yield
+        finally:
+            forget()
+
+
+@pytest.fixture(scope="module", params=list(LAYOUTS))
+def forge(request, webui):
+    """The adapter's modules, and the parts of the stand-in that it finds for the host's."""
+    with in_a_host(request.param):
+        parts = {part: importlib.import_module(module) for part, module in PARTS[request.param].items()}
+        ours = ("controls", "facts", "sampling", "vae", "words")
+        modules = {name: importlib.import_module(f"tile_host.hosts.forge.{name}") for name in ours}
+        yield SimpleNamespace(name=request.param, **parts, **modules)
 
 
 class Model:
@@ -45,7 +85,8 @@ class Model:
     def __init__(self):
         self.calls = []
 
-    def memory_required(self, shape):
+    def memory_required(self, shape, cond_shapes=None):
+        assert cond_shapes is None or all(map(sum, cond_shapes["c_crossattn"]))
         return shape[0] * shape[2] * shape[3]
 
     def apply_model(self, x, t, c_crossattn=None, control=None, transformer_options={}, **extra):  # noqa: B006
@@ -73,7 +114,7 @@ class Step:
         rows = pictures * parts
         self.cond = torch.cat([text(row, chunks[0]) for row in range(rows)])
         self.uncond = None
-        if scale != 1:
+        if scale != 1 or forge.name == detect.REFORGE:
             self.uncond = torch.cat([text(UNCOND + picture, chunks[1]) for picture in range(pictures)])
         self.x = torch.randn(pictures, 4, *SIZE, generator=torch.Generator().manual_seed(5))
         self.sigma = torch.full((pictures,), 0.7)
@@ -95,7 +136,7 @@ class Step:
         texts = {"text_cond": self.cond, "text_uncond": self.uncond}
         told = SimpleNamespace(x=self.x, sigma=self.sigma, image_cond=None, **texts)
         weights = [[(row, 0.5 + 0.25 * part) for part, row in enumerate(rows)] for rows in self.batch]
-        return self.forge.sampling_function.sampling_function(self, told, self.scale, weights)
+        return getattr(self.forge.steps, STEP[self.forge.name])(self, told, self.scale, weights)
 
     def hooked(self, *regions, tile=8, batch_size=3, hints=None):
         grid = make_grid(SIZE[1], SIZE[0], tile, tile, 4)
@@ -151,7 +192,7 @@ KINDS = [
 def test_each_row_of_each_call_is_known_and_tiles_of_pixels_change_nothing(
     forge, step, monkeypatch, how, free
 ):
-    monkeypatch.setattr(forge.memory_management, "free", free)
+    monkeypatch.setattr(forge.memory, "free", free)
     one = step(**how)
     whole = one.draw()
     one.model.calls.clear()
@@ -169,27 +210,35 @@ def test_each_row_of_each_call_is_known_and_tiles_of_pixels_change_nothing(
             copies = len(call.x) // len(each.rows)
             numbers = [row if row < conds else UNCOND + row - conds for row in each.rows]
             assert call.text[:, 0, 0].tolist() == [number for number in numbers for _ in range(copies)]
-            told_of(call)
+            told_of(forge, call)
 
 
-def told_of(call):
+def told_of(forge, call):
     """The host's words about the rows of a call are about these rows."""
     options, rows = call.options, len(call.x)
     marks = (call.text[:, 0, 0] >= UNCOND).int().tolist()
-    assert options["cond_mark"].tolist() == marks
-    assert options["cond_indices"] == [i for i, mark in enumerate(marks) if not mark]
-    assert options["uncond_indices"] == [i for i, mark in enumerate(marks) if mark]
     chunk = rows // len(options["cond_or_uncond"])
     assert [mark for mark in options["cond_or_uncond"] for _ in range(chunk)] == marks
     assert len(options["sigmas"]) == chunk
+    own_words_of(forge, options, marks)
+
+
+def own_words_of(forge, options, marks):
+    if forge.name == detect.REFORGE:
+        assert options["uuids"] == [f"of {mark}" for mark in options["cond_or_uncond"]]
+        return
+    assert options["cond_mark"].tolist() == marks
+    assert options["cond_indices"] == [i for i, mark in enumerate(marks) if not mark]
+    assert options["uncond_indices"] == [i for i, mark in enumerate(marks) if mark]
 
 
 def test_rows_of_both_kinds_that_cannot_stay_in_chunks_get_a_mark_each(forge):
-    options = {"cond_or_uncond": [1, 0], "cond_mark": torch.tensor([1.0, 1, 0, 0]), "kept": "here"}
-    told = forge.sampling._options(options, [0, 2, 3], torch.ones(3))
+    options = {"cond_or_uncond": [1, 0], "uuids": ["of 1", "of 0"], "kept": "here"}
+    told = forge.sampling._options(options, [0, 1, 1], torch.ones(3))
     assert told["cond_or_uncond"] == [1, 0, 0]
     assert len(told["sigmas"]) == 1
-    assert (told["cond_indices"], told["uncond_indices"], told["kept"]) == ([1, 2], [0], "here")
+    assert told["kept"] == "here"
+    own_words_of(forge, told, [1, 0, 0])
 
 
 def test_a_region_is_told_its_own_words(step):
@@ -206,7 +255,7 @@ def test_what_asks_about_the_cond_rows_again_is_tiled_too(forge, step):
     """As perturbed attention guidance does."""
 
     def again(args):
-        batch = forge.sampling_function.calc_cond_uncond_batch
+        batch = forge.batches.calc_cond_uncond_batch
         return batch(args["model"], args["cond"], None, args["input"], args["sigma"], args["model_options"])[
             0
         ]
@@ -222,13 +271,14 @@ def test_what_asks_about_the_cond_rows_again_is_tiled_too(forge, step):
 
 def test_the_host_counts_on_the_largest_call(forge, step, monkeypatch):
     one = step()
+    rule = {detect.FORGE: 1, detect.REFORGE: 1.5}[forge.name]
     monkeypatch.setattr(
-        forge.memory_management, "free", 2 * 64 + 1
+        forge.memory, "free", rule * 2 * 64 + 1
     )  # cond and uncond of a tile, not of the canvas
     with one.hooked(batch_size=1):
-        forge.sampling_function.sampling_prepare(shared.sd_model.forge_objects.unet, one.x)
+        forge.steps.sampling_prepare(shared.sd_model.forge_objects.unet, one.x)
         one.draw()
-    assert forge.memory_management.current_loaded_models[-1][1] == 2 * 64
+    assert forge.memory.current_loaded_models[-1][1] == 2 * 64
     assert len(one.asked) == 1
     one.draw()
     assert len(one.model.calls[-1].x) == 1
@@ -250,13 +300,16 @@ class Net:
         )
         self.control_input = "made of another hint"
 
-    def get_control(self, x, t, cond, chunks):
-        before = self.previous_controlnet and self.previous_controlnet.get_control(x, t, cond, chunks)
+    def get_control(self, x, t, cond, chunks, *options):
+        before = self.previous_controlnet and self.previous_controlnet.get_control(
+            x, t, cond, chunks, *options
+        )
         size = (8 * x.shape[2], 8 * x.shape[3])
         if self.cond_hint is None or self.cond_hint.shape[2:] != size:
             self.cond_hint, self.control_input = F.interpolate(self.cond_hint_original, size), None
         assert self.control_input is None
-        assert len(self.transformer_options["cond_mark"]) == len(x)
+        told = options[0] if options else self.transformer_options  # reForge tells it in the call
+        assert chunks * len(told["sigmas"]) == len(x)
         self.seen.append(x.shape[2:])
         said = F.avg_pool2d(self.cond_hint, 8).mean(1, keepdim=True) + 0.1 * x
         return {"output": [*(before or {"output": []})["output"], said]}
@@ -365,13 +418,14 @@ def test_networks_of_a_region_reach_the_pass_own_unet_and_no_other(forge, step, 
         networks = object.__new__(forge.words._MergedNetworks)
         for names in ({"snow": 1}, {}):
             with networks._switched():
-                model.forge_objects.unet = original.clone()
-                model.forge_objects.unet.lora_patches = names
-                model.forge_objects.unet.model_options.clear()
+                model.forge_objects.unet = fresh = original.clone()
+                setattr(fresh, NETWORKS[forge.name], names)
+                fresh.patches_uuid = str(names)
+                fresh.model_options.clear()
             one.draw()
             assert one.model.merged == list(names)
         assert len(one.asked) == 2
-    assert not original.lora_patches
+    assert not getattr(original, NETWORKS[forge.name])
     nothing_of(forge, model.forge_objects.unet, original)
 
 
@@ -390,14 +444,15 @@ def test_the_host_makes_room_for_a_tile_of_the_vae(forge):
 
 
 def test_conditions_outside_of_sampling_have_the_hosts_names(forge, step, monkeypatch):
-    one = step()
-    one.engine.is_inpaint = False
-    told = {"crossattn": text(1), "vector": torch.ones(1, 5)}
-    cond = forge.sampling.Sampling().condition(told, torch.zeros(1, 5, 1, 1))
+    step()
+    told, sampling = {"crossattn": text(1), "vector": torch.ones(1, 5)}, forge.sampling.Sampling()
+    cond = sampling.condition(told, torch.zeros(1, 5, 1, 1))
     assert {name: tuple(value.shape) for name, value in cond.items()} == {
         "c_crossattn": (1, TOKENS, 3),
         "y": (1, 5),
     }
+    seen = torch.zeros(1, 5, *SIZE)
+    assert sampling.condition(told, seen)["c_concat"] is seen
     (row,) = forge.words.texts_of(cond)
     assert forge.words.with_texts({"c_concat": 1}, [row])["y"].shape == (1, 5)
 
@@ -405,23 +460,28 @@ def test_conditions_outside_of_sampling_have_the_hosts_names(forge, step, monkey
 @pytest.mark.parametrize(("factor", "expected"), [(1, 0.7), (2, 0.35)])
 def test_retouching_divides_the_timestep(forge, step, factor, expected):
     one = step()
-    one.model.predictor = SimpleNamespace(timestep=lambda sigma: sigma)
+    schedule = SimpleNamespace(timestep=lambda sigma: sigma)
+    setattr(one.model, SCHEDULE[forge.name], schedule)
     with forge.sampling.Sampling().retouched(None, factor):
-        assert one.model.predictor.timestep(0.7) == expected
-    assert one.model.predictor.timestep(0.7) == 0.7
+        assert schedule.timestep(0.7) == expected
+    assert schedule.timestep(0.7) == 0.7
 
 
-@pytest.mark.parametrize(
-    ("there", "name"),
-    [
-        ({"modules_forge", "backend.patcher", "modules.sd_hijack_clip"}, detect.FORGE),
-        ({"modules_forge", "ldm_patched.modules", "modules.sd_hijack_clip"}, None),  # reForge
-        ({"modules.sd_hijack_clip"}, detect.A1111),
-        (set(), None),
-    ],
-)
-def test_a_host_is_known_by_what_only_it_has(webui, monkeypatch, there, name):
-    monkeypatch.setattr(detect, "_is_there", there.__contains__)
-    assert detect.host_name() == name
-    assert (detect.problem() is None) == (name is not None)
-    assert name or detect.problem().endswith("stay off.")
+def test_the_model_may_be_called_before_sampling_begins(forge, step):
+    """As noise inversion does: rows of one text."""
+    one = step()
+    net = one.engine.forge_objects.unet.controlnet_linked_list = Net(1)
+    net.pre_run = net.cleanup = lambda *_args: None
+    net.control_input = None
+    sampling = forge.sampling.Sampling()
+    cond = sampling.condition(text(1), torch.zeros(1, 5, 1, 1))
+    with sampling.ready(one.p, one.x, 64):
+        said = sampling.model(one.p)(one.x, one.sigma, cond)
+    assert said.shape == one.x.shape
+    (call,) = one.model.calls
+    assert len(call.control["output"]) == 1
+    own_words_of(forge, call.options | {"uuids": ["of 0"]}, [0])
+
+
+def test_comments_are_those_of_the_host(forge):
+    assert forge.words.without_comments("moon # not\nsea").split() == ["moon", "sea"]

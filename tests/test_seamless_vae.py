@@ -11,10 +11,25 @@ from tile_methods.vae.run import run
 SOME = [(False, True), (True, False), (True, True)]
 
 
+class OfItsOwn(nn.Conv2d):
+    """With a forward of its own that asks torch's."""
+
+    def forward(self, x):
+        return super().forward(x)
+
+
+class PastTheInstance(nn.Conv2d):
+    """As Forge's layers that cast nothing."""
+
+    def forward(self, x):
+        return super()._conv_forward(x, self.weight, self.bias)
+
+
+@pytest.mark.parametrize("kind", [nn.Conv2d, OfItsOwn, PastTheInstance])
 @pytest.mark.parametrize("wraps", SOME)
 @pytest.mark.parametrize(("stride", "padding"), [(1, 1), (2, 1), (1, 2)])
-def test_a_joined_convolution_pads_each_axis_by_itself(wraps, stride, padding):
-    conv, x = nn.Conv2d(2, 3, 2 * padding + 1, stride, padding), torch.randn(1, 2, 8, 12)
+def test_a_joined_convolution_pads_each_axis_by_itself(kind, wraps, stride, padding):
+    conv, x = kind(2, 3, 2 * padding + 1, stride, padding), torch.randn(1, 2, 8, 12)
     expected = x
     for pad, around in zip(((0, 0, padding, padding), (padding, padding, 0, 0)), wraps):
         expected = nn.functional.pad(expected, pad, mode="circular" if around else "constant")

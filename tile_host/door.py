@@ -8,7 +8,7 @@ from tile_host.hosts.protocol import Host
 
 def _opened() -> Host:
     """The adapter's module is imported only in its own host."""
-    if detect.host_name() == detect.FORGE:
+    if detect.host_name() in (detect.FORGE, detect.REFORGE):
         from tile_host.hosts.forge import FORGE
 
         return FORGE

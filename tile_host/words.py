@@ -20,16 +20,13 @@ from tile_utils.conditions import picked_rows
 from tile_utils.prompt_text import AND
 from tile_utils.settings import RegionSettings, SettingsError, region_label
 
-COMMENT = re.compile(r"#[^\n]*")
 NUMBER = re.compile(r"[-+]?(?:\d+\.?|\d*\.\d+)")
 _PLACE = "\0"  # of the main prompt among its styles
 
 
 def without_comments(region: RegionSettings) -> RegionSettings:
-    """Its prompts without `# ...`, if the host takes comments out of its own."""
-    if not host.words.comments_are_cut():
-        return region
-    prompt, negative = (COMMENT.sub("", text) for text in (region.prompt, region.neg_prompt))
+    """Its prompts without what the host takes for comments in its own."""
+    prompt, negative = map(host.words.without_comments, (region.prompt, region.neg_prompt))
     return replace(region, prompt=prompt, neg_prompt=negative)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -13,6 +13,7 @@ from tile_utils import patching
 
 Wraps = tuple[bool, bool]
 """(down, across), as a `Surface` has it."""
+Forward = Callable[[Tensor], Tensor]
 
 
 @dataclass
@@ -29,11 +30,32 @@ class JoinedConvolution:
     """
 
     def __init__(self, conv: nn.Conv2d, joins: Joins) -> None:
-        self._conv, self.joins = conv, joins
+        self._conv, self.joins, self._is_given_padded = conv, joins, False
 
     def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         conv = self._conv
-        left = [int(pad) for pad in conv.padding]
+        x, left = (x, conv.padding) if self._is_given_padded else self._padded(x)
+        return nn.functional.conv2d(x, weight, bias, conv.stride, left, conv.dilation, conv.groups)
+
+    def before(self, forward: Forward) -> Forward:
+        """The forward of a class that asks its parent's convolution, past the marker (Forge's): it pads no more."""
+
+        def call(x: Tensor) -> Tensor:
+            x, left = self._padded(x)
+            with ExitStack() as stack:
+                for owner, name, value in (
+                    (self._conv, "padding", left),
+                    (self._conv, "padding_mode", "zeros"),
+                    (self, "_is_given_padded", True),
+                ):
+                    stack.enter_context(patching.attribute(owner, name, value))
+                return forward(x)
+
+        return call
+
+    def _padded(self, x: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+        """(the input with what lies at the joined edges, the padding that is left to do)."""
+        left = [int(pad) for pad in self._conv.padding]
         for index, axis in enumerate((-2, -1)):
             if not self.joins.wraps[index]:
                 continue
@@ -45,7 +67,7 @@ class JoinedConvolution:
                 x.narrow(axis, 0, after),
             )
             x = torch.cat(parts, axis)
-        return nn.functional.conv2d(x, weight, bias, conv.stride, left, conv.dilation, conv.groups)
+        return x, tuple(left)
 
 
 def _looks_around(module: nn.Module) -> bool:
@@ -63,6 +85,8 @@ def joined(modules: Iterable[nn.Module], joins: Joins) -> Iterator[None]:
             if _looks_around(conv):
                 mark = JoinedConvolution(conv, joins)  # type: ignore[arg-type]
                 stack.enter_context(patching.attribute(conv, "_conv_forward", mark))
+                if type(conv).forward is not nn.Conv2d.forward:
+                    stack.enter_context(patching.wrapped(conv, "forward", mark.before))
         yield
 
 

@@ -35,11 +35,12 @@ from tile_utils.settings import (
 
 Picture = NDArray[np.int16]  # [H, W, 3]
 WAIT_SECONDS = 900
+STEPS = 4
 SAME = 2
 """Levels of 255 by which pictures that should be the same may differ: rounding."""
 TILES = TiledDiffusionSettings(enabled=True, tile_width=32, tile_height=32, overlap=16)
 VAE = TiledVAESettings(enabled=True, encoder_tile_size=256, decoder_tile_size=48)
-BASE = {"prompt": "meadow, day", "seed": 1, "steps": 4, "cfg_scale": 4, "sampler_name": "Euler a"}
+BASE = {"prompt": "meadow, day", "seed": 1, "cfg_scale": 4, "sampler_name": "Euler a"}
 WIDE = BASE | {"width": 640, "height": 256}
 BALLOON = RegionSettings(
     enable=True, x=0.6, y=0.1, w=0.3, h=0.6, prompt="red balloon", blend_mode="Foreground", seed=5
@@ -51,10 +52,10 @@ class Refused(Exception):
 
 
 class Host:
-    """A running WebUI."""
+    """A running WebUI; `steps` of each picture."""
 
-    def __init__(self, address: str) -> None:
-        self.address = address.rstrip("/")
+    def __init__(self, address: str, steps: int = STEPS) -> None:
+        self.address, self.steps = address.rstrip("/"), steps
 
     def ask(self, path: str, body: Any = None, api: str = "sdapi/v1") -> Any:
         data = None if body is None else json.dumps(body).encode()
@@ -84,7 +85,7 @@ class Host:
         if vae is not None:
             scripts["Tiled VAE"] = {"args": to_args(vae)}
         kind = "img2img" if "init_images" in body else "txt2img"
-        answer = self.ask(kind, body | {"alwayson_scripts": scripts})
+        answer = self.ask(kind, {"steps": self.steps} | body | {"alwayson_scripts": scripts})
         picture = Image.open(io.BytesIO(base64.b64decode(answer["images"][0]))).convert("RGB")
         return np.asarray(picture).astype(np.int16), json.loads(answer["info"])["infotexts"][0]
 
@@ -287,7 +288,9 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("addresses", nargs="+", metavar="ADDRESS")
-    checks = [Check(Host(address)) for address in parser.parse_args().addresses]
+    parser.add_argument("--steps", type=int, default=STEPS, help="of each picture; fewer on a slow machine")
+    asked = parser.parse_args()
+    checks = [Check(Host(address, asked.steps)) for address in asked.addresses]
     good = True
     for check in checks:
         print(check.host.address, flush=True)

@@ -7,15 +7,16 @@ import inspect
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-FORGE, A1111 = "Forge", "AUTOMATIC1111 WebUI"
+FORGE, REFORGE, A1111 = "Forge", "reForge", "AUTOMATIC1111 WebUI"
 SHARED_NAMES = ("tile_methods", "tile_utils")
 """Package names that the original extension uses too."""
 
 
 def host_name() -> str | None:
     """Which of the hosts this is, or None where it is another."""
-    if _is_there("modules_forge"):  # a fork of the WebUI; reForge is one too, without Forge's backend
-        return FORGE if _is_there("backend.patcher") else None
+    if _is_there("modules_forge"):  # a fork of the WebUI
+        forks = {FORGE: "backend.patcher", REFORGE: "ldm_patched.modules.patcher_extension"}
+        return next((name for name, module in forks.items() if _is_there(module)), None)
     return A1111 if _is_there("modules.sd_hijack_clip") else None
 
 
@@ -42,5 +43,8 @@ def problem() -> str | None:
     if hook is None or "kwargs" not in inspect.signature(hook).parameters:
         return "this WebUI is older than 1.10; Tiled Diffusion and Tiled VAE need 1.10 or newer and stay off."
     if host_name() is None:
-        return "this WebUI is neither AUTOMATIC1111's nor Forge nor Forge Neo; Tiled Diffusion and Tiled VAE stay off."
+        return (
+            "this WebUI is none of AUTOMATIC1111's, Forge, Forge Neo and reForge; "
+            "Tiled Diffusion and Tiled VAE stay off."
+        )
     return None

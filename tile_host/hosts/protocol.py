@@ -212,8 +212,8 @@ class Networks(Protocol):
 class Words(Protocol):
     """Prompts, and what they mention."""
 
-    def comments_are_cut(self) -> bool:
-        """Does the host take `# …` out of its prompts?"""
+    def without_comments(self, prompt: str) -> str:
+        """The prompt without what the host takes for comments."""
 
     def without_networks(self, prompt: str) -> tuple[str, Mentions]:
         """(the prompt without its mentions of networks, these)."""

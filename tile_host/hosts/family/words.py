@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ from tile_host.hosts.family.networks import RegionNetworks
 from tile_host.hosts.family.wildcards import resolved as resolved
 from tile_host.hosts.protocol import Mentions
 from tile_host.rows import Text
+
+COMMENT = re.compile(r"#[^\n]*")
 
 
 class Encoded:
@@ -37,8 +40,8 @@ def rows_of(texts: Any) -> list[Text]:
     return [{key: value[row] for key, value in texts.items()} for row in range(count)]
 
 
-def comments_are_cut() -> bool:
-    return bool(shared.opts.enable_prompt_comments)
+def without_comments(prompt: str) -> str:
+    return COMMENT.sub("", prompt) if shared.opts.enable_prompt_comments else prompt
 
 
 def without_networks(prompt: str) -> tuple[str, Mentions]:
@@ -61,13 +64,14 @@ def prompts(p: Any) -> tuple[Sequence[str], Sequence[str]]:
     return p.prompts, p.negative_prompts
 
 
-def encode(p: Any, prompts: list[str], negatives: list[str], mentions: Mentions) -> Encoded:
+def encode(p: Any, prompts: list[str], negatives: list[str], mentions: Mentions, **settings: Any) -> Encoded:
+    """See `protocol.Words.encode`; `settings`: what a fork's text encoder is told too."""
     size = (p.hr_upscale_to_x, p.hr_upscale_to_y) if _is_hires(p) else (p.width, p.height)
     steps, hires_steps = steps_of(p)
     conds, unconds = (
         p.get_conds_with_caching(
             function,
-            prompt_parser.SdConditioning(texts, is_negative, *size),
+            prompt_parser.SdConditioning(texts, is_negative, *size, **settings),
             steps,
             [[None, None]],
             mentions,

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backend.misc import image_resize
 from tile_host.hosts.family import order
+from tile_host.hosts.forge.engine import engine
 from tile_host.hosts.protocol import Denoise
 from tile_utils import patching
 from tile_utils.fingerprint import fingerprint
@@ -50,7 +50,7 @@ class Held:
     def showing(self, cuts: Sequence[dict[str, Tensor]]) -> Held:
         return Held(self.net, cuts)
 
-    def get_control(self, x: Tensor, t: Tensor, cond: Any, chunks: int) -> Held:
+    def get_control(self, *_about: Any) -> Held:
         """What the host calls before the model."""
         return self
 
@@ -62,13 +62,12 @@ class Held:
 
     def output(self, x: Tensor, t: Tensor, cond: dict[str, Any]) -> Any:
         """What the networks say about these rows."""
-        options = cond["transformer_options"]
+        nets = list(self.chain())
         with ExitStack() as shown:
-            for index, net in enumerate(self.chain()):
-                net.transformer_options = options
+            for index, net in enumerate(nets):
                 for name, value in self._shown(net, index).items():
                     shown.enter_context(patching.attribute(net, name, value))
-            return self.net.get_control(x, t, dict(cond), len(options["cond_or_uncond"]))
+            return engine.said(nets, x, t, cond)
 
     def _shown(self, net: Any, index: int) -> dict[str, Any]:
         if self._cuts is None:
@@ -120,7 +119,7 @@ class Hints:
     def _hint(self, net: Any) -> Tensor:
         """As the host fits it: the middle of the picture, in the canvas' ratio and size."""
         height, width = self._surface.height * OPT_F, self._surface.width * OPT_F
-        hint = image_resize.adaptive_resize(net.cond_hint_original, width, height, "nearest-exact", "center")
+        hint = engine.fitted(net.cond_hint_original, width, height)
         if getattr(net, "channels_in", None) == 1 and hint.shape[1] > 1:
             hint = hint.mean(1, keepdim=True)
         model = getattr(net, "control_model", None)

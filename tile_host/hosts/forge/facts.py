@@ -11,6 +11,7 @@ from tile_host.hosts.family.facts import device_memory as device_memory
 from tile_host.hosts.family.facts import free_gpu as free_gpu
 from tile_host.hosts.family.facts import free_memory as free_memory
 from tile_host.hosts.family.facts import warnings as warnings
+from tile_host.hosts.forge.engine import engine
 from tile_utils.surface import OPT_F
 
 PATCH = 2
@@ -18,7 +19,7 @@ PATCH = 2
 
 
 def bytes_per_number() -> int:
-    return int(shared.sd_model.forge_objects.unet.model.computation_dtype.itemsize)
+    return engine.dtype(shared.sd_model.forge_objects.unet.model).itemsize
 
 
 def latent_factor() -> int:
@@ -33,8 +34,7 @@ def native_side() -> int | None:
     if model.is_sd1:
         return SD_SIDE
     if model.is_sd2:
-        v = model.forge_objects.unet.model.predictor.prediction_type == "v_prediction"
-        return SD2_V_SIDE if v else SD_SIDE
+        return SD2_V_SIDE if engine.predicts_v(model) else SD_SIDE
     return SDXL_SIDE
 
 

@@ -9,12 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from backend.sampling import condition as conditions
-from backend.sampling.sampling_function import sampling_cleanup, sampling_prepare
 from modules import shared
 from tile_host.hosts.family import job
 from tile_host.hosts.family.sampling import PassOfFamily
 from tile_host.hosts.forge.controls import Held
+from tile_host.hosts.forge.engine import engine
 from tile_host.hosts.protocol import Denoise, DenoiserCall, Step
 from tile_host.rows import Asked
 from tile_methods.fuse import Prediction
@@ -26,10 +25,8 @@ MODIFIERS, PEAK, WRAPPER = (
     "memory_peak_estimation_modifier",
     "model_function_wrapper",
 )
-TAG, ROW = "tiled rows", "tiled row"
-"""Keys in a condition: which rows of a step a call is about; of a call's condition the number of each row."""
-COND, UNCOND = 0, 1
-"""The host's marks."""
+TAG, CHUNK = "tiled rows", "tiled chunks"
+"""Keys in a condition: which rows of a step a call is about; the chunk of each row of a call."""
 Modifier = Callable[..., tuple[Any, ...]]
 TAKEN = (
     "Tiled Diffusion stands back: '{}' draws this pass in its own way. Allowed is one of them; switch 'MultiDiffusion "
@@ -56,6 +53,10 @@ class _Tag:
     def concat(self, others: Sequence[_Tag]) -> tuple[int, ...]:
         return sum((other.numbers for other in others), self.numbers)
 
+    def size(self) -> list[int]:
+        """reForge asks it, for its estimate of memory."""
+        return [len(self.numbers)]
+
 
 class _Replaced:
     """The model of a pass with its calls replaced and all else passed through.
@@ -72,8 +73,8 @@ class _Replaced:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
-    def memory_required(self, input_shape: Sequence[int]) -> Any:
-        return self._model.memory_required(_at_most(input_shape, self._largest))
+    def memory_required(self, input_shape: Sequence[int], **more: Any) -> Any:
+        return self._model.memory_required(_at_most(input_shape, self._largest), **more)
 
     def apply_model(self, x: Tensor, t: Tensor, **c: Any) -> Tensor:
         rows, options = c.pop(TAG, ()), c.pop("transformer_options")
@@ -81,40 +82,36 @@ class _Replaced:
         def denoise(x: Tensor, sigma: Tensor, cond: Any) -> Tensor:
             return _denoise(self._model, x, sigma, cond, options)
 
-        cond = {**c, ROW: torch.arange(len(x))}
+        cond = {**c, CHUNK: _chunks(options, len(x))}
         tiled = len(rows) == len(x) and tuple(x.shape[-2:]) == self._size
         return self._call(denoise, x, t, cond, rows) if tiled else denoise(x, t, cond)
 
 
+def _chunks(options: dict[str, Any], rows: int) -> Tensor:
+    """The chunk of each row of a call."""
+    return torch.arange(rows) // (rows // len(options["cond_or_uncond"]))
+
+
 def _denoise(model: Any, x: Tensor, sigma: Tensor, cond: dict[str, Any], options: dict[str, Any]) -> Tensor:
     """The host's model about rows that may be patches of the canvas' rows."""
-    told = {key: value for key, value in cond.items() if key not in (ROW, "control", "control_model")}
-    told["transformer_options"] = _options(options, cond[ROW].tolist(), sigma)
-    control = cond.get("control")
-    if isinstance(control, Held):
-        told["control_model"] = control.net
-        told["control"] = control.output(x, sigma, told)
-    elif control is not None:
-        told.update(control=control, control_model=cond.get("control_model"))
+    told = {key: value for key, value in cond.items() if key != CHUNK}
+    told["transformer_options"] = _options(options, cond[CHUNK].tolist(), sigma)
+    held = told.get("control")
+    if isinstance(held, Held):
+        bare = {key: value for key, value in told.items() if key not in engine.CONTROL}
+        told.update(zip(engine.CONTROL, (held.output(x, sigma, bare), held.net)))
     return model.apply_model(x, sigma, **told)
 
 
-def _options(options: dict[str, Any], rows: Sequence[int], sigma: Tensor) -> dict[str, Any]:
-    """What the host tells of its rows, told of these; they stay in its chunks where there are as many of each."""
-    chunks = options["cond_or_uncond"]
-    own = len(options["cond_mark"]) // len(chunks)
-    marks = [chunks[row // own] for row in rows]
-    size = len(rows) // len(chunks)
-    if marks != [mark for mark in chunks for _ in range(size)]:
-        chunks, size = marks, 1
-    return {
-        **options,
-        "cond_or_uncond": list(chunks),
-        "sigmas": sigma[:size],
-        "cond_mark": torch.tensor(marks).to(options["cond_mark"]),
-        "cond_indices": [index for index, mark in enumerate(marks) if mark == COND],
-        "uncond_indices": [index for index, mark in enumerate(marks) if mark == UNCOND],
-    }
+def _options(options: dict[str, Any], chunks: list[int], sigma: Tensor) -> dict[str, Any]:
+    """What the host tells of its rows, told of rows from these chunks: they stay in chunks where there are as many of
+    each."""
+    marks = options["cond_or_uncond"]
+    size, new = len(chunks) // len(marks), list(range(len(marks)))
+    if chunks != [chunk for chunk in new for _ in range(size)]:
+        size, new = 1, chunks
+    told = {**options, "cond_or_uncond": [marks[chunk] for chunk in new], "sigmas": sigma[:size]}
+    return engine.told(told, new, [marks[chunk] for chunk in chunks])
 
 
 def _at_most(shape: Sequence[int], pixels: int) -> list[int]:
@@ -154,11 +151,8 @@ class Sampling(PassOfFamily):
         unet = shared.sd_model.forge_objects.unet
 
         def denoise(x: Tensor, sigma: Tensor, cond: Any) -> Tensor:
-            options = dict(unet.model_options["transformer_options"])
-            marks = torch.zeros(len(x)).to(x)
-            options.update(cond_or_uncond=[COND], cond_mark=marks, cond_indices=list(range(len(x))))
-            told = {ROW: torch.arange(len(x)), **cond}
-            return _denoise(unet.model, x, sigma, told, options)
+            options = {**unet.model_options["transformer_options"], "cond_or_uncond": [0], **engine.CALL}
+            return _denoise(unet.model, x, sigma, {CHUNK: _chunks(options, len(x)), **cond}, options)
 
         return denoise
 
@@ -166,11 +160,11 @@ class Sampling(PassOfFamily):
     def ready(self, p: Any, x: Tensor, largest: int) -> Iterator[None]:
         unet = shared.sd_model.forge_objects.unet.clone()
         _count_on(unet, largest)
-        sampling_prepare(unet, x)
+        engine.sampling_prepare(unet, x)
         try:
             yield
         finally:
-            sampling_cleanup(unet)
+            engine.sampling_cleanup(unet)
 
     def prediction(self, p: Any, sigma: Tensor) -> Prediction:
         one = torch.ones_like(sigma).view(-1, 1, 1, 1)
@@ -178,12 +172,12 @@ class Sampling(PassOfFamily):
 
     def condition(self, text: Any, image: Tensor) -> dict[str, Any]:
         unet = shared.sd_model.forge_objects.unet
-        (told,) = conditions.compile_conditions(text)
+        (told,) = engine.compiled(text)
         cond = {name: part.cond for name, part in told["model_conds"].items()}
-        if shared.sd_model.is_inpaint:
+        if image.shape[-2:] != (1, 1):  # what the host has where the checkpoint sees no picture
             cond["c_concat"] = image
-        if unet.controlnet_linked_list is not None:
-            cond["control"] = Held(unet.controlnet_linked_list)
+        if (net := unet.controlnet_linked_list) is not None:
+            cond["control"] = Held(net)
         return cond
 
     @contextmanager
@@ -191,16 +185,14 @@ class Sampling(PassOfFamily):
         def divided(timestep: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
             return lambda sigma: timestep(sigma) / factor
 
-        predictor = shared.sd_model.forge_objects.unet.model.predictor
+        schedule = engine.schedule(shared.sd_model.forge_objects.unet.model)
         with ExitStack() as patches:
             if factor != 1:
-                patches.enter_context(patching.wrapped(predictor, "timestep", divided))
+                patches.enter_context(patching.wrapped(schedule, "timestep", divided))
             yield
 
     def noise_between(self, latent: Tensor, noisy: Tensor, sigma: Tensor) -> Tensor:
-        predictor = shared.sd_model.forge_objects.unet.model.predictor
-        kept = predictor.noise_scaling(sigma, torch.zeros_like(latent), latent.clone())
-        return (noisy - kept) / sigma
+        return (noisy - engine.kept(shared.sd_model.forge_objects.unet.model, latent, sigma)) / sigma
 
 
 @contextmanager

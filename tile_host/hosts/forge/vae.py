@@ -11,6 +11,7 @@ from torch import Tensor
 
 from modules import sd_vae_approx
 from tile_host.hosts.family.vae import checkpoint_followed as checkpoint_followed
+from tile_host.hosts.forge.engine import engine
 from tile_utils import patching
 from tile_utils.surface import OPT_F
 
@@ -42,6 +43,5 @@ def _at_most(estimate: Estimate, side: int) -> Estimate:
 
 
 def approximation(model: Any, latent: Tensor) -> Tensor:
-    sampled = network(model).process_in(latent.float())
-    colours = sd_vae_approx.cheap_approximation(sampled)
+    colours = sd_vae_approx.cheap_approximation(engine.process_in(model, latent.float()))
     return F.interpolate(colours.to(latent), scale_factor=OPT_F, mode="nearest")

@@ -8,12 +8,11 @@ from typing import Any
 
 import torch
 
-from backend import memory_management, utils
-from modules import prompt_parser, shared
+from modules import shared
+from tile_host.hosts.family import words as family_words
 from tile_host.hosts.family.networks import RegionNetworks
 from tile_host.hosts.family.wildcards import resolved as resolved
-from tile_host.hosts.family.words import Encoded, rows_of, steps_of
-from tile_host.hosts.family.words import comments_are_cut as comments_are_cut
+from tile_host.hosts.family.words import Encoded, rows_of
 from tile_host.hosts.family.words import networks_key as networks_key
 from tile_host.hosts.family.words import owners as owners
 from tile_host.hosts.family.words import positives as positives
@@ -21,6 +20,7 @@ from tile_host.hosts.family.words import prompts as prompts
 from tile_host.hosts.family.words import styled as styled
 from tile_host.hosts.family.words import tokens as tokens
 from tile_host.hosts.family.words import without_networks as without_networks
+from tile_host.hosts.forge.engine import engine
 from tile_host.hosts.protocol import Mentions
 from tile_host.rows import Text
 
@@ -28,27 +28,17 @@ PLACES = {"crossattn": "c_crossattn", "vector": "y", "guidance": "guidance"}
 """What the encoder's parts are called in a model call."""
 
 
+def without_comments(prompt: str) -> str:
+    return engine.without_comments(prompt)
+
+
 def encode(p: Any, prompts: list[str], negatives: list[str], mentions: Mentions) -> Encoded:
-    hires = bool(p.is_hr_pass)
-    size = (p.hr_upscale_to_x, p.hr_upscale_to_y) if hires else (p.width, p.height)
-    guidance = p.hr_distilled_cfg if hires else p.distilled_cfg_scale
-    steps, hires_steps = steps_of(p)
-
-    def encoded(function: Any, texts: list[str], negative: bool) -> Any:
-        told = prompt_parser.SdConditioning(texts, negative, *size, distilled_cfg_scale=guidance)
-        return p.get_conds_with_caching(function, told, steps, [[None, None]], mentions, hires_steps)
-
-    conds = encoded(prompt_parser.get_multicond_learned_conditioning, prompts, False)
-    unconds = encoded(prompt_parser.get_learned_conditioning, negatives, True)
-    _back_on_the_device()
-    return Encoded(conds, unconds)
-
-
-def _back_on_the_device() -> None:
-    """The model, where the text encoder has pushed it out in the middle of a pass."""
+    encoded = family_words.encode(p, prompts, negatives, mentions, **engine.text_settings(p))
+    # The model, where the text encoder has pushed it out in the middle of a pass.
     unet = shared.sd_model.forge_objects.unet
     if unet.model_options.get("conditioning_modifiers"):
-        memory_management.load_models_gpu([unet])
+        engine.load(unet)
+    return encoded
 
 
 def networks(p: Any, owns: Sequence[Mentions]) -> RegionNetworks:
@@ -70,20 +60,7 @@ class _MergedNetworks(RegionNetworks):
             yield
         finally:
             other, model.forge_objects.unet = model.forge_objects.unet, unet
-        _take_over(unet, other)
-
-
-def _take_over(unet: Any, other: Any) -> None:
-    """Merge the networks that another UNet object of the same weights has, and those only."""
-    if not hasattr(unet, "refresh_loras"):  # Neo, as ComfyUI: loading compares what is merged
-        unet.patches, unet.patches_uuid = other.patches, other.patches_uuid
-        memory_management.load_models_gpu([unet])
-        return
-    unet.lora_patches = other.lora_patches
-    unet.refresh_loras()
-    if unet.has_online_lora():
-        dtype = unet.model.computation_dtype
-        utils.nested_move_to_device(unet.lora_patches, device=unet.current_device, dtype=dtype)
+        engine.take_over(unet, other)
 
 
 def texts_of(cond: Any) -> list[Text]:

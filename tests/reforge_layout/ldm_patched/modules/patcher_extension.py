@@ -1,0 +1,1 @@
+"""By which our extension knows reForge."""
