@@ -190,22 +190,33 @@ def _fits(job: Job, plan: Plan) -> bool:
     return not job.ranks.any(any(short))
 
 
+def _attempts(job: Job, tile: int, mode: Mode) -> list[tuple[int, int]]:
+    """(side of a tile, exact levels) in the order of trying: a smaller tile does not change the picture."""
+    if mode == "exact":
+        return [(tile, EXACT_LEVELS)]
+    sides, most = job.tiles(tile), max(EXACT_LEVELS, job.levels)
+    return [
+        *((side, levels) for side in sides for levels in range(most, EXACT_LEVELS - 1, -1)),
+        *((side, levels) for levels in range(EXACT_LEVELS - 1, 0, -1) for side in sides),
+    ]
+
+
 def plan_stages(job: Job, tile: int, mode: Mode) -> Plan:
     """What fits: in fast mode with smaller tiles where memory is short, then with less done exactly.
 
     Where nothing fits, what takes least.
     """
-    exact = mode == "exact"
     tried = []
-    for levels in range(1 if exact else max(EXACT_LEVELS, job.levels), 0, -1):
-        for side in [tile] if exact else job.tiles(tile):
-            plan = _planned(job, side, mode, levels)
-            if plan is not None and _fits(job, plan):
-                if side != tile:
-                    logger.info("Tiles of %d in place of %d, for want of memory.", side, tile)
-                return plan
-            tried += [plan] if plan is not None else []
-    if exact:
+    for side, levels in _attempts(job, tile, mode):
+        plan = _planned(job, side, mode, levels)
+        if plan is None:
+            continue
+        if _fits(job, plan):
+            if side != tile:
+                logger.info("Tiles of %d in place of %d, for want of memory.", side, tile)
+            return plan
+        tried.append(plan)
+    if mode == "exact":
         fast = plan_stages(job, tile, "fast")
         if any(isinstance(stage, Sampled) for stage in fast.stages):
             job.tell(HANDED_OVER)
