@@ -159,8 +159,12 @@ def _as_small_as_sampling(stages: Sequence[Stage], x: Tensor, band_values: int) 
     """Do the exact stages take no more memory than a tile of the sampled one and the crops before it, about?"""
     tiles = [tile for one in stages if isinstance(one, Sampled) for tile in stage_tiles(one)]
     allowed = max((tile_work(tile, x.shape[0], x.dtype) for tile in tiles), default=0)
-    exact = [needed(one.tasks, one.shape, x.dtype, band_values) for one in stages if isinstance(one, Exact)]
-    return all(need.together <= 2 * allowed for need in exact)
+    return all(
+        _made_before(stages, number, x.dtype) + needed(one.tasks, one.shape, x.dtype, band_values).together
+        <= 2 * allowed
+        for number, one in enumerate(stages)
+        if isinstance(one, Exact)
+    )
 
 
 def _planned(job: Job, tile: int, mode: Mode, levels: int) -> Plan | None:
