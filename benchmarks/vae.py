@@ -1,13 +1,14 @@
 """Tiled VAE beside its peers: time, memory and error of decoding a latent and of encoding a picture.
 
 .venv/bin/python benchmarks/vae.py [--only demo|sd] [--action decode] [--side 96] [--tile 64]
-    [--ways untiled exact fast] [--rounds 3] [--device cuda]     (from the repository's root)
+    [--ways untiled exact fast] [--rounds 3] [--device cuda] [--free 300]     (from the repository's root)
 
 For two VAEs: the demo's, on a real picture (PSNR is meaningful), and one of Stable Diffusion 1.x's size (width 128,
 random weights; time and memory are). All ways run in turns in one process, and on the CPU it is the processor's time
 that counts, so the ratios hold on a noisy machine;
 memory is taken in a process of its own for each: the peak of resident memory while it works above what was there
-before, or on CUDA what was allocated.
+before, or on CUDA what was allocated. glibc is told to give back what is freed, of which it else keeps more or less by
+chance. Beside it stands what our plan reckoned with; `--free` has the machine say that it has so many MiB.
 
 - untiled: the network's own forward.
 - exact, fast, color fix: ours.
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import statistics
 import sys
 import time
@@ -43,6 +45,7 @@ from miniwebui.checkpoint_layout import load_checkpoint  # noqa: E402
 from painted_world.painter import paint, random_scene  # noqa: E402
 from tile_methods.vae import layers  # noqa: E402
 from tile_methods.vae import run as tiled  # noqa: E402
+from tile_methods.vae.job import stage_needs  # noqa: E402
 from tile_methods.vae.program import Attend  # noqa: E402
 from tile_methods.vae.recognise import recognise  # noqa: E402
 from tile_methods.vae.spans import reading  # noqa: E402
@@ -79,6 +82,7 @@ def demo() -> Subject:
 
 SIDE = 48
 """Latent pixels of what the VAE of Stable Diffusion's size is given."""
+FREE: int | None = None
 
 
 def sd() -> Subject:
@@ -162,9 +166,9 @@ def norms_of_shrunk(vae: AutoencoderKL, z: Tensor) -> dict[int, Affine]:
         aside = layers.shortcut(task, x, guard) if task.opens else aside
         size = [2 * side if task.resize else side for side in x.shape[-2:]]
         read = [reading(task.resize, 0, made, given) for made, given in zip(size, x.shape[-2:])]
-        x = layers.convolve(
-            layers.Kernel(task), [x], norm, *read, size, [aside] if task.closes else [], guard
-        )
+        active = layers.gather(task, [x], norm, *read)
+        added = [aside] if task.closes else []
+        x = layers.convolve(layers.Kernel(task), active, *read, size, added, guard)
     return norms
 
 
@@ -208,23 +212,44 @@ def given(kind: str, action: str, device: str) -> tuple[AutoencoderKL, Tensor]:
 
 @torch.no_grad()
 def peak_memory(
-    kind: str, action: str, way: str, device: str, sizes: tuple[int, int], answer: multiprocessing.Queue
+    kind: str,
+    action: str,
+    way: str,
+    device: str,
+    sizes: tuple[int, int, int | None],
+    answer: multiprocessing.Queue,
 ) -> None:
-    """In a process of its own: MiB that one decoding or encoding takes."""
+    """In a process of its own: MiB that one decoding or encoding takes, and those that were planned for."""
     global SIDE, TILE
-    SIDE, TILE = sizes
+    SIDE, TILE, free = sizes
     vae, x = given(kind, action, device)
+    planned = note_plans(free)
     WAYS[action]["untiled"](vae, x[..., : WARM_UP[action], : WARM_UP[action]])
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         WAYS[action][way](vae, x)
-        answer.put((torch.cuda.max_memory_allocated() - before) / 2**20)
+        answer.put(((torch.cuda.max_memory_allocated() - before) / 2**20, planned))
         return
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak of the set-up
     before = resident("VmRSS")
     WAYS[action][way](vae, x)
-    answer.put((resident("VmHWM") - before) / 1024)
+    answer.put(((resident("VmHWM") - before) / 1024, planned))
+
+
+def note_plans(free: int | None) -> list[float]:
+    """A list that is given the MiB of every plan from now on; `free`: MiB that the machine says it has."""
+    planned, plan_stages = [], tiled.plan_stages
+
+    def noted(job: Any, *arguments: Any) -> Any:
+        plan = plan_stages(job, *arguments)
+        planned.append(max(stage_needs(plan, job.x.dtype)) / 2**20)
+        return plan
+
+    tiled.plan_stages = noted
+    if free is not None:
+        tiled.memory.free_memory = lambda device: free * 2**20
+    return planned
 
 
 def resident(field: str) -> int:
@@ -236,10 +261,13 @@ def resident(field: str) -> int:
 MAKERS = {"demo": demo, "sd": sd}
 
 
-def measured_memory(kind: str, action: str, way: str, device: str) -> float:
+def measured_memory(kind: str, action: str, way: str, device: str) -> tuple[float, list[float]]:
+    os.environ["MALLOC_MMAP_THRESHOLD_"] = "1000000"
     context = multiprocessing.get_context("spawn")
     answer = context.Queue()
-    process = context.Process(target=peak_memory, args=(kind, action, way, device, (SIDE, TILE), answer))
+    process = context.Process(
+        target=peak_memory, args=(kind, action, way, device, (SIDE, TILE, FREE), answer)
+    )
     process.start()
     value = answer.get()
     process.join()
@@ -265,20 +293,23 @@ def compare(kind: str, action: str, rounds: int, device: str, only: list[str] | 
     reference = results["untiled"]
     span = 2.0 if action == "decode" else float(reference.max() - reference.min())
     print(f"\n{kind}, {action}: {x.shape[-1]}x{x.shape[-2]}, tile {TILE} (latent), {device}, {rounds} rounds")
-    print(f"{'':18} {'time':>6} {'memory':>9} {'max error':>10} {'mean error':>11} {'PSNR':>6}")
+    print(
+        f"{'':18} {'time':>6} {'memory':>9} {'planned':>9} {'max error':>10} {'mean error':>11} {'PSNR':>6}"
+    )
     for way in ways:
         ratio = statistics.median(a / b for a, b in zip(times[way], times["untiled"]))
         error = (results[way] - reference).abs()
         psnr = -10 * float((error / span).square().mean().clamp_min(1e-20).log10())
-        memory = measured_memory(kind, action, way, device)
+        memory, planned = measured_memory(kind, action, way, device)
+        plan = f"{planned[-1]:5.0f} MiB" if planned else ""
         print(
-            f"{way:18} {ratio:6.2f} {memory:5.0f} MiB {error.max():10.2e} {error.mean():11.2e} {psnr:6.1f}",
+            f"{way:18} {ratio:6.2f} {memory:5.0f} MiB {plan:>9} {error.max():10.2e} {error.mean():11.2e} {psnr:6.1f}",
             flush=True,
         )
 
 
 def main() -> None:
-    global SIDE, TILE
+    global SIDE, TILE, FREE
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -289,8 +320,9 @@ def main() -> None:
     parser.add_argument("--tile", type=int, default=TILE, help="latent pixels")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--free", type=int, help="MiB that the machine says it has")
     options = parser.parse_args()
-    SIDE, TILE = options.side, options.tile
+    SIDE, TILE, FREE = options.side, options.tile, options.free
     for kind in [options.only] if options.only else MAKERS:
         for action in [options.action] if options.action else WAYS:
             compare(kind, action, options.rounds, options.device, options.ways)

@@ -2,12 +2,13 @@
 
 import logging
 
-from tools.fuzz_faults import fuzz
+from tools.fuzz_faults import Tally
 
 
 def test_random_faults_leave_nothing(webui, tmp_path, monkeypatch):
     """`python -m tools.fuzz_faults` tries more of them."""
     monkeypatch.setattr(logging.root, "disabled", True)
-    reached, found = fuzz(seed=0, number=20, folder=tmp_path)
-    assert reached >= 15
-    assert found == []
+    tally = Tally()
+    tally.go_on(seed=0, number=20, folder=tmp_path, after_each=lambda: None)
+    assert tally.reached >= 15
+    assert tally.found == []

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tile_methods.fuse import fuse
 from tile_methods.inversion import renoise_mask
 from tile_methods.noise import add_noise
-from tile_methods.patch import MAIN_NETWORKS, Patch, cover_of, total_of
-from tile_methods.planner import Layout, Planner, Region
+from tile_methods.patch import MAIN_NETWORKS, MAIN_WORDS, Patch, cover_of, total_of
+from tile_methods.planner import Layout, Planner, Region, WordSpot
 from tile_utils.grid import make_grid
 from tile_utils.surface import Surface, Window
 from tile_utils.weights import feather_mask, gaussian_weights
@@ -315,3 +315,77 @@ def test_a_tile_that_is_moved_inside_counts_as_where_it_was_wanted():
     assert torch.equal(torch.stack([second, third]), torch.stack([whole, whole]))
     assert torch.equal(first, torch.cat([whole[:, 15:], torch.zeros(16, 15)], 1))
     assert torch.equal(last, torch.cat([torch.zeros(16, 15), whole[:, :25]], 1))
+
+
+def four_tiles(**more):
+    """The plan of a canvas of 16x16 in tiles of 8 that do not overlap."""
+    layout = Layout(
+        Surface(16, 16), make_grid(16, 16, 8, 8, 0), "MultiDiffusion", 8, torch.device("cpu"), **more
+    )
+    return Planner(layout).plan(0)
+
+
+def places(plan):
+    return [patch.place for batch in plan.batches for patch in batch.patches]
+
+
+def pixel(y, x, h=16, w=16):
+    mask = torch.zeros(h, w, dtype=torch.bool)
+    mask[y, x] = True
+    return mask
+
+
+def test_one_pixel_that_is_needed_is_drawn_by_its_tile_and_counts_alone():
+    plan = four_tiles(needed=pixel(1, 9))
+    assert places(plan) == [("tile", 1)]
+    (batch,) = plan.batches
+    assert torch.equal(batch.patches[0].weights, pixel(1, 1, 8, 8).float())
+
+
+@pytest.mark.parametrize("foreground", [False, True])
+@pytest.mark.parametrize(("counts", "number"), [((2, 2), 1), ((2, 3), 0)])
+def test_a_region_is_drawn_if_it_counts_in_a_pixel_that_is_needed(foreground, counts, number):
+    """Its box holds that pixel in both cases."""
+    region = replace(at(4, 4, 8, 8, foreground=foreground), mask=pixel(*counts, 8, 8))
+    plan = four_tiles(regions=[region], needed=pixel(6, 6), draw_background=True)
+    assert places(plan).count(("region", 1)) == number
+
+
+def test_tiles_are_drawn_only_where_background_regions_leave_something():
+    """One lies over the upper tiles, another over all but a column of the lower right one."""
+    regions = [at(0, 0, 16, 8), at(0, 8, 15, 8, words=2)]
+    plan = four_tiles(regions=regions, draw_background=False)
+    assert sorted(places(plan)) == [("region", 1), ("region", 2), ("tile", 3)]
+    assert len(places(four_tiles(regions=regions, draw_background=True))) == 6
+
+
+@pytest.mark.parametrize(
+    ("wraps", "words"),
+    [((False, False), [2, 2, 2, 1]), ((True, False), [1, 2, 2, 1]), ((False, True), [2, 2, 2, 1])],
+)
+def test_the_nearest_place_down_the_canvas(wraps, words):
+    """Tiles' middles at 4, 12, 20 and 28 of 32; words at 30 and at 12."""
+    spots = [WordSpot(30, 4, 1), WordSpot(12, 4, 2)]
+    grid = make_grid(8, 32, 8, 8, 0, wraps)
+    layout = Layout(Surface(32, 8, wraps), grid, "MultiDiffusion", 8, torch.device("cpu"), spots=spots)
+    (batch,) = Planner(layout).plan(0).batches
+    assert [patch.words for patch in batch.patches] == words
+
+
+def test_nearness_is_that_of_the_straight_line():
+    """From the middle of the first tile, (4, 4): 3 down and 3 across is nearer than 5 across."""
+    spots = [WordSpot(7, 7, 1), WordSpot(4, 9, 2)]
+    (batch,) = four_tiles(spots=spots).batches
+    assert batch.patches[0].words == 1
+
+
+def test_without_places_tiles_are_told_the_main_prompt():
+    (batch,) = four_tiles().batches
+    assert [patch.words for patch in batch.patches] == [MAIN_WORDS] * 4
+
+
+def test_a_plan_is_one_object_while_nothing_changes():
+    still, moving = (Planner(replace(layout_of([]), shift=shift)) for shift in (False, True))
+    assert still.plan(0) is still.plan(3)
+    assert moving.plan(3) is moving.plan(3)
+    assert moving.plan(0) is not moving.plan(3)

@@ -239,7 +239,9 @@ def lent(webui, monkeypatch):
     """The host's device is another than the CPU, on which the VAE lies; the VAE itself, and the device."""
     with TwoDevices() as devices_apart:
         monkeypatch.setattr(devices, "device", SECOND)
-        yield webui.shared.sd_model.first_stage_model, devices_apart
+        vae = webui.shared.sd_model.first_stage_model
+        yield vae, devices_apart
+        vae.to("cpu")  # where a test left it must not be told by the tests after it
 
 
 @pytest.mark.parametrize("side", [8, 64])

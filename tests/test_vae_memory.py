@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -11,15 +12,21 @@ from tests import ldm_vae
 from tests.memory_meter import measured
 from tests.two_devices import SECOND, TwoDevices
 from tests.vae_networks import input_for, network
+from tile_methods.ranks import ALONE
 from tile_methods.vae import memory, tiled_vae
+from tile_methods.vae import run as vae_run
 from tile_methods.vae.exact import ExactWorker
+from tile_methods.vae.fast import Sample, run_tiles
+from tile_methods.vae.job import Job, plan_stages, stage_needs
 from tile_methods.vae.layers import Guard
 from tile_methods.vae.memory import OutOfMemory, Pinned, free_memory, is_out_of_memory
 from tile_methods.vae.plan import needed
+from tile_methods.vae.plan_fast import sampled_need, stage_tiles
 from tile_methods.vae.program import shapes_of
 from tile_methods.vae.recognise import recognise
 from tile_methods.vae.run import Interrupted, run, smaller_storage
 from tile_methods.vae.spans import band_bounds
+from tile_methods.vae.stages import Sampled, stages_of
 from tile_methods.vae.storage import DeviceStore, FeatureMap, HostStore
 
 CPU = torch.device("cpu")
@@ -81,6 +88,72 @@ def test_attention_is_planned_for(kind):
     tasks = recognise(net).tasks
     _, most = measured(lambda: ExactWorker(DeviceStore(), 2**14, lambda: None, Guard()).run(tasks, x))
     assert 0.85 * most <= needed(tasks, x.shape, x.dtype, 2**14).together <= 1.15 * most
+
+
+def noted_plans(monkeypatch):
+    """A list that is given every plan from now on."""
+    plans, plan_stages = [], vae_run.plan_stages
+    monkeypatch.setattr(vae_run, "plan_stages", lambda *args: plans.append(plan_stages(*args)) or plans[-1])
+    return plans
+
+
+@pytest.mark.parametrize(
+    ("kind", "tile", "options"),
+    [
+        ("Decoder", 40, {}),  # the tiles take most
+        ("Decoder", 12, {}),  # what waits, and the crops
+        ("Encoder", 256, {}),
+        ("Encoder", 256, {"color_fix": True}),
+    ],
+)
+def test_the_plan_of_fast_mode_knows_what_is_used(monkeypatch, kind, tile, options):
+    """Within 15 %: the exact stage, the crops, the tiles, and what goes from one to the other."""
+    (net, x, _), plans = wide_as_sd(kind), noted_plans(monkeypatch)
+    _, most = measured(lambda: run(net, x, tile_size=tile, mode="fast", **options))
+    assert 0.85 * most <= max(stage_needs(plans[0], x.dtype)) <= 1.15 * most
+
+
+@pytest.mark.parametrize(
+    ("kind", "side"), [("Decoder", 24), ("Decoder", 200), ("Encoder", 24), ("Encoder", 400)]
+)
+def test_crops_and_tiles_are_planned_for(kind, side):
+    """Each alone: with small tiles the crops take most, with large ones the tiles."""
+    net, x, _ = wide_as_sd(kind)
+    stage = next(one for one in stages_of(recognise(net), x.shape, 16, "fast") if isinstance(one, Sampled))
+    stage = replace(stage, side=side)
+    given = torch.randn(stage.shape)
+    sample = Sample(stage.tasks, *stage.shape[-2:], stage.side)
+    norms, crops = measured(lambda: sample.norms(given, lambda: None, Guard()))
+    _, tiles = measured(lambda: run_tiles(stage_tiles(stage), norms, given, CPU, lambda: None, Guard()))
+    assert 0.85 * max(crops, tiles) <= sampled_need(stage, x.dtype) <= 1.15 * max(crops, tiles)
+    assert (crops > tiles) == (side == 24)
+
+
+def fast_job():
+    net, x, _ = wide_as_sd("Decoder")
+    return Job(recognise(net), x, "fast", False, "auto", print, ALONE, 1)
+
+
+def most_needed(plan):
+    return max(stage_needs(plan, torch.float32))
+
+
+def test_where_memory_is_short_fast_mode_takes_smaller_tiles(monkeypatch):
+    job = fast_job()
+    half = plan_stages(job, 20, "fast")
+    assert most_needed(half) < most_needed(plan_stages(job, 40, "fast"))
+    Machine(monkeypatch, most_needed(half))
+    plan = plan_stages(job, 40, "fast")
+    assert (plan.stages, plan.band_values) == (half.stages, half.band_values)
+
+
+def test_where_nothing_fits_fast_mode_takes_what_needs_least(monkeypatch):
+    job = fast_job()
+    others = [most_needed(plan_stages(job, tile, "fast")) for tile in (40, 20, 16)]
+    Machine(monkeypatch, 0)
+    plan = plan_stages(job, 40, "fast")
+    assert most_needed(plan) <= min(others)
+    assert all(plan.stores)
 
 
 def test_tiles_in_fast_mode_take_less_than_exact():

@@ -1,9 +1,10 @@
 """Raise an error at a random call of ours or of the host's in a generation, and see that nothing of it is left.
 
-    python -m tools.fuzz_faults --count 200 --seed 1
+    python -m tools.fuzz_faults --count 200 --seed 1 [--keep faults.json]
 
 Each time a function is drawn among all that a generation calls, then one of its calls. Afterwards no function, class,
-layer or setting of the host may be another one, and the next picture must be right to the bit.
+layer or setting of the host may be another one, and the next picture must be right to the bit. With `--keep` the same
+command goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import logging
 import random
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from dataclasses import dataclass, field
 from io import StringIO
 from itertools import count
 from pathlib import Path
@@ -49,12 +52,12 @@ def scenarios(folder: Path) -> dict[str, list[str]]:
     """Arguments of `render` by name; `folder` takes their pictures."""
     picture, mask = folder / "picture.png", folder / "mask.png"
     values = np.random.default_rng(1).integers(0, 255, (8, 16, 3)).astype(np.uint8)
-    Image.fromarray(values).resize((512, 64), Image.Resampling.BICUBIC).save(picture)
-    Image.linear_gradient("L").resize((512, 64)).point(lambda value: 255 * (value > 128)).save(mask)
+    Image.fromarray(values).resize((256, 64), Image.Resampling.BICUBIC).save(picture)
+    Image.linear_gradient("L").resize((256, 64)).point(lambda value: 255 * (value > 128)).save(mask)
     start = ["--init", str(picture), "--denoise", "0.9"]
-    upscaled = {"upscaler_name": "Lanczos", "scale_factor": 1.5}
+    upscaled = {"upscaler_name": "Lanczos", "scale_factor": 2}
     inversion = {"noise_inverse": True, "noise_inverse_steps": 2}
-    size = ["--width", "512", "--height", "64"]
+    size = ["--width", "256", "--height", "64"]
     return {
         "plain": size,
         "regions, hires": [*size, *with_scripts(REGIONS, VAE), "--hires-scale", "1.5"],
@@ -151,58 +154,86 @@ def changed(before: dict[Any, Any], after: dict[Any, Any]) -> list[str]:
     return [str(key) for key in mine if before.get(key) != after.get(key)]
 
 
-def fuzz(seed: int, number: int, folder: Path, say: Callable[[str], None] = print) -> tuple[int, list[str]]:
-    """`number` faults in the loaded host. -> (how many were reached, one sentence for each that left something)"""
-    chance, known = random.Random(seed), scenarios(folder)
-    right = {name: drawn(arguments) for name, arguments in known.items()}
-    prompts = (
-        f"sea, day {i}" for i in count()
-    )  # what is kept of an earlier prompt would not be called again
-    functions = {
-        name: calls_of(lambda arguments=arguments: drawn(arguments, next(prompts)))  # type: ignore[misc]
-        for name, arguments in known.items()
-    }
-    before, reached, found = host_state(), 0, []
-    for i in range(number):
-        name, following = chance.choice(list(known)), chance.choice(list(known))
-        code = chance.choice(
-            sorted(functions[name], key=lambda code: (code.co_filename, code.co_firstlineno))
-        )
-        fault = Fault(code, chance.randint(1, functions[name][code]), chance.choice(ERRORS)("a fault"))
+class Fuzzer:
+    """Raises errors in the loaded host's generations, and looks at what is left."""
+
+    def __init__(self, folder: Path) -> None:
+        self._known = scenarios(folder)
+        self._right = {name: drawn(arguments) for name, arguments in self._known.items()}
+        # What is kept of an earlier prompt would not be called again.
+        self._prompts = (f"sea, day {i}" for i in count())
+        self._functions = {
+            name: calls_of(lambda arguments=arguments: drawn(arguments, next(self._prompts)))  # type: ignore[misc]
+            for name, arguments in self._known.items()
+        }
+        self._before = host_state()
+
+    def try_one(self, chance: random.Random) -> tuple[bool, str | None]:
+        """One fault. -> (was it reached, a sentence if it left something)"""
+        name, following = chance.choice(list(self._known)), chance.choice(list(self._known))
+        counts = self._functions[name]
+        code = chance.choice(sorted(counts, key=lambda code: (code.co_filename, code.co_firstlineno)))
+        fault = Fault(code, chance.randint(1, counts[code]), chance.choice(ERRORS)("a fault"))
         with suppress(*ERRORS, ValueError, TypeError, AttributeError), followed(fault):
-            drawn(known[name], next(prompts))
-        reached += fault.happened
+            drawn(self._known[name], next(self._prompts))
         after = host_state()
-        left = changed(before, after)
-        same = all(
-            np.array_equal(*pair) for pair in zip(drawn(known[following]), right[following], strict=True)
+        left = changed(self._before, after)
+        pairs = zip(drawn(self._known[following]), self._right[following], strict=True)
+        same = all(np.array_equal(*pair) for pair in pairs)
+        if not left and same:
+            return fault.happened, None
+        self._before = after
+        where = f"{Path(code.co_filename).relative_to(ROOT)}:{code.co_firstlineno} {code.co_name}"
+        return (
+            fault.happened,
+            f"{name}, {where}: left {left[:5]}; the next picture, {following}, right: {same}",
         )
-        if left or not same:
-            where = f"{Path(code.co_filename).relative_to(ROOT)}:{code.co_firstlineno} {code.co_name}"
-            found.append(
-                f"{i}: {name}, {where}: left {left[:5]}; the next picture, {following}, right: {same}"
-            )
-            say(found[-1])
-            before = after
-    return reached, found
+
+
+@dataclass
+class Tally:
+    """What came of all faults so far."""
+
+    tried: int = 0
+    reached: int = 0
+    found: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def go_on(self, seed: int, number: int, folder: Path, after_each: Callable[[], None]) -> None:
+        """Until there are `number` of them. Each is drawn anew from the seed and its own number."""
+        fuzzer = Fuzzer(folder)
+        while self.tried < number:
+            start = time.process_time()
+            reached, sentence = fuzzer.try_one(random.Random(f"{seed}/{self.tried}"))
+            self.reached += reached
+            self.found += [f"{self.tried}: {sentence}"] if sentence else []
+            self.tried, self.seconds = self.tried + 1, self.seconds + time.process_time() - start
+            after_each()
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", type=Path, help="where to keep what came of it (JSON), and to go on from")
     options = parser.parse_args()
+    kept = options.keep
+    tally = Tally(**json.loads(kept.read_text())) if kept and kept.exists() else Tally()
+
+    def keep() -> None:
+        if kept:
+            kept.write_text(json.dumps(vars(tally)))
+
     logging.disable(logging.CRITICAL)
     webui.initialize()
     with tempfile.TemporaryDirectory() as folder, redirect_stderr(StringIO()), redirect_stdout(StringIO()):
-        reached, found = fuzz(
-            options.seed,
-            options.count,
-            Path(folder),
-            lambda text: print(text, file=sys.__stdout__, flush=True),
-        )
-    print(f"{reached} of {options.count} faults reached, {len(found)} left something.")
-    return bool(found)
+        tally.go_on(options.seed, options.count, Path(folder), keep)
+    print(*tally.found, sep="\n")
+    print(
+        f"{tally.reached} of {tally.tried} faults reached, {len(tally.found)} left something;"
+        f" {tally.seconds:.0f} seconds of the processor."
+    )
+    return bool(tally.found)
 
 
 if __name__ == "__main__":

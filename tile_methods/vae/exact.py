@@ -145,4 +145,5 @@ class ExactWorker:
         across = output_shape(kernel.task, (1, 1, 1, width))[-1]
         columns = reading(kernel.task.resize, 0, across, width)
         size = (step.bottom - step.top, across)
-        return layers.convolve(kernel, pieces, norm, step.read, columns, size, added, self.guard)
+        active = layers.gather(kernel.task, pieces, norm, step.read, columns)
+        return layers.convolve(kernel, active, step.read, columns, size, added, self.guard)

@@ -30,6 +30,8 @@ SAMPLED = 1 / 8
 CROP = 6
 """Side of what a crop keeps after all convolutions, in pixels of the map that is cut."""
 FEWEST_CROPS, MOST_CROPS = 36, 256
+AT_ONCE = 1 / 8
+"""Crops are worked off together that have this part of a tile's pixels: all the others wait meanwhile."""
 RIDGE = 0.1
 """Pull of the crops' weights towards equal ones."""
 
@@ -90,21 +92,29 @@ def tile_at(tasks: Sequence[Convolve], box: Window, height: int, width: int) -> 
     return Tile(tasks, readings[0], readings[1], box)
 
 
-def step(
-    tile: Tile, index: int, kernel: layers.Kernel, x: Tensor, aside: Tensor | None, norm: Affine | None,
-    guard: layers.Guard,
-) -> tuple[Tensor, Tensor | None]:  # fmt: skip
-    """(what task `index` gives, what its block has put aside) for a tile, or for a batch of equal ones."""
-    task, read = tile.tasks[index], (tile.rows[index], tile.columns[index])
-    if task.opens:
-        needed = zip(tile.output(index + 1), read)
-        y, x0 = (slice(part.start - whole.start, part.stop - whole.start) for part, whole in needed)
-        aside = layers.shortcut(task, x[..., y, x0], guard)
-    rows, columns = tile.output(index)
-    size = (rows.stop - rows.start, columns.stop - columns.start)
-    added = [aside] if task.closes and aside is not None else []
-    out = layers.convolve(kernel, [x], norm, *read, size, added, guard)
-    return out, None if task.closes else aside
+class Part:
+    """A tile, or a batch of equal ones, on its way through the tasks: `x` is what the last one gave."""
+
+    def __init__(self, tile: Tile, x: Tensor) -> None:
+        self.tile, self.x = tile, x
+        self._aside: Tensor | None = None
+
+    def step(self, index: int, kernel: layers.Kernel, norm: Affine | None, guard: layers.Guard) -> None:
+        """Go through task `index`."""
+        tile, task = self.tile, self.tile.tasks[index]
+        read = tile.rows[index], tile.columns[index]
+        if task.opens:
+            needed = zip(tile.output(index + 1), read)
+            y, x = (slice(part.start - whole.start, part.stop - whole.start) for part, whole in needed)
+            self._aside = layers.shortcut(task, self.x, guard)[..., y, x]  # cut after: a cut would be copied
+        rows, columns = tile.output(index)
+        size = (rows.stop - rows.start, columns.stop - columns.start)
+        active = layers.gather(task, [self.x], norm, *read)
+        del self.x  # as large as what comes out: not both at once
+        added = [self._aside] if task.closes and self._aside is not None else []
+        self.x = layers.convolve(kernel, active, *read, size, added, guard)
+        if task.closes:
+            self._aside = None
 
 
 def _within(part: int, parts: int, length: int, side: int, random: Random) -> int:
@@ -199,7 +209,7 @@ class Sample:
         for crops in alike.values():
             one = crops[0][1]
             area = (one.rows[0].stop - one.rows[0].start) * (one.columns[0].stop - one.columns[0].start)
-            at_once = max(1, (side + 2 * margin) ** 2 // area)
+            at_once = max(1, round((side + 2 * margin) ** 2 * AT_ONCE / area))
             self.batches += [crops[start : start + at_once] for start in range(0, len(crops), at_once)]
 
     @property
@@ -223,22 +233,21 @@ class Sample:
             guard: redoes what overflows.
         """
         weights = self._weights(x)
-        crops = [torch.stack([tile.cut(x) for _, tile in batch], 1).flatten(0, 1) for batch in self.batches]
-        asides: list[Tensor | None] = [None] * len(crops)
+        crops = [
+            Part(batch[0][1], torch.stack([tile.cut(x) for _, tile in batch], 1).flatten(0, 1))
+            for batch in self.batches
+        ]
         norms: list[Affine | None] = []
         with Residence() as residence:
             for index, task in enumerate(self.tasks):
                 residence.bring(modules_of(task))
                 norm, kernel = None, layers.Kernel(task)
                 if task.norm is not None:
-                    seen = [measure(batch, task.norm.num_groups) for batch in crops]
+                    seen = [measure(crop.x, task.norm.num_groups) for crop in crops]
                     norm = affine(task.norm, _pool_crops(seen, weights))
                 norms.append(norm)
-                for number, batch in enumerate(self.batches):
-                    repeated = norm.images(len(batch)) if norm is not None else None
-                    crops[number], asides[number] = step(
-                        batch[0][1], index, kernel, crops[number], asides[number], repeated, guard
-                    )
+                for crop, batch in zip(crops, self.batches):
+                    crop.step(index, kernel, norm.images(len(batch)) if norm is not None else None, guard)
                     tick()
         return norms
 
@@ -301,12 +310,12 @@ def run_tiles(
     size = (x.shape[0], tasks[-1].conv.out_channels, height, width)
     out = torch.zeros(size, dtype=x.dtype, device=place)
     for tile in share_of(tiles, ranks):
-        part, aside = tile.cut(x), None
+        part = Part(tile, tile.cut(x))
         with Residence() as residence:
             for index, (task, norm) in enumerate(zip(tasks, norms)):
                 residence.bring(modules_of(task))
-                part, aside = step(tile, index, layers.Kernel(task), part, aside, norm, guard)
+                part.step(index, layers.Kernel(task), norm, guard)
                 tick()
-        out = out.to(torch.promote_types(out.dtype, part.dtype))
-        out[(..., *slices_of(tile.box))] = part
+        out = out.to(torch.promote_types(out.dtype, part.x.dtype))
+        out[(..., *slices_of(tile.box))] = part.x
     return ranks.summed([ranks.widest(out)])[0]

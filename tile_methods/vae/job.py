@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import prod
-from typing import Literal
+from math import ceil, prod
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,9 +14,9 @@ from torch import Tensor
 from tile_methods.ranks import Ranks
 from tile_methods.vae import memory
 from tile_methods.vae.exact import bounds_of
-from tile_methods.vae.fast import Tile, tiles_of
 from tile_methods.vae.layers import query_slices
-from tile_methods.vae.plan import needed, tile_work
+from tile_methods.vae.plan import needed
+from tile_methods.vae.plan_fast import sampled_need, stage_tiles, tile_work
 from tile_methods.vae.program import (
     Attend,
     Convolve,
@@ -30,10 +30,13 @@ from tile_methods.vae.program import (
 from tile_methods.vae.ranks import slab_of
 from tile_methods.vae.stages import EXACT_LEVELS, Exact, Mode, Sampled, Stage, stages_of
 from tile_methods.vae.storage import DeviceStore, HostStore, Store
+from tile_utils.surface import OPT_F
 
 logger = logging.getLogger("Tiled VAE")
 
 Storage = Literal["auto", "device", "host"]
+SMALLEST_TILE = 16
+"""Latent pixels; out of memory below this is final."""
 FAST_BANDS = 4
 """Fast mode is for little memory: its exact bands are this many times smaller than a tile's work."""
 HANDED_OVER = "The picture is too large for exact mode in this machine's memory; fast mode does it."
@@ -78,6 +81,13 @@ class Job:
         samples = any(isinstance(one, Sampled) for one in stages)
         return max(1, values // (FAST_BANDS if samples else self.ranks.size))
 
+    def tiles(self, tile: int) -> list[int]:
+        """Sizes to try: this one, half of it, and so on, as far as is worth it."""
+        smallest, sizes = SMALLEST_TILE if self.program.decodes else SMALLEST_TILE * OPT_F, [tile]
+        while sizes[-1] > smallest:
+            sizes.append(max(smallest, ceil(sizes[-1] / 2)))
+        return sizes
+
     def fits(self, size: int, device: torch.device) -> bool:
         """Can each rank have `size` bytes on its device? Those of one machine share its memory."""
         return memory.fits(size * self.beside if device.type == "cpu" else size, device)
@@ -97,14 +107,26 @@ def exact_ticks(stage: Exact, band_values: int, ranks: Ranks) -> int:
     return total
 
 
-def _store_for(job: Job, stage: Exact, band_values: int) -> Store | None:
-    """Where feature maps can wait while exact work is done, or None if nowhere."""
+class Plan(NamedTuple):
+    """The stages, with a store for each exact one, and the size of their bands."""
+
+    stages: list[Stage]
+    stores: list[Store | None]
+    band_values: int
+
+
+def _store_for(job: Job, stage: Exact, band_values: int, given: int) -> Store | None:
+    """Where feature maps can wait while exact work is done, or None if nowhere.
+
+    Args:
+        given: bytes of what goes in, where we made it.
+    """
     if job.storage == "device":
         return DeviceStore()
     slab, device = slab_of(stage.tasks, stage.shape[2], job.ranks), job.x.device
     need = needed(stage.tasks, slab.of(stage.shape), job.x.dtype, band_values, slab.ranks.size)
     if job.storage == "auto":
-        if job.fits(need.together, device):
+        if job.fits(given + need.together, device):
             return DeviceStore()
         if device.type == "cpu":
             return None
@@ -115,38 +137,96 @@ def _store_for(job: Job, stage: Exact, band_values: int) -> Store | None:
     return HostStore(device)
 
 
+def _made_before(stages: Sequence[Stage], number: int, dtype: torch.dtype) -> int:
+    """Bytes of what goes into a stage, if it is not the caller's: it stays until the stage is done."""
+    return prod(stages[number].shape) * dtype.itemsize if number else 0
+
+
+def stage_needs(plan: Plan, dtype: torch.dtype) -> list[int]:
+    """Bytes that each stage takes at most, all on the device, beside what the caller has given."""
+    return [
+        _made_before(plan.stages, number, dtype)
+        + (
+            sampled_need(stage, dtype)
+            if isinstance(stage, Sampled)
+            else needed(stage.tasks, stage.shape, dtype, plan.band_values).together
+        )
+        for number, stage in enumerate(plan.stages)
+    ]
+
+
 def _as_small_as_sampling(stages: Sequence[Stage], x: Tensor, band_values: int) -> bool:
     """Do the exact stages take no more memory than a tile of the sampled one and the crops before it, about?"""
     tiles = [tile for one in stages if isinstance(one, Sampled) for tile in stage_tiles(one)]
     allowed = max((tile_work(tile, x.shape[0], x.dtype) for tile in tiles), default=0)
-    exact = [needed(one.tasks, one.shape, x.dtype, band_values) for one in stages if isinstance(one, Exact)]
-    return all(need.together <= 2 * allowed for need in exact)
+    return all(
+        _made_before(stages, number, x.dtype) + needed(one.tasks, one.shape, x.dtype, band_values).together
+        <= 2 * allowed
+        for number, one in enumerate(stages)
+        if isinstance(one, Exact)
+    )
 
 
-def stage_tiles(stage: Sampled) -> list[Tile]:
-    height, width = stage.shape[-2:]
-    return tiles_of(stage.tasks, height, width, stage.side)
+def _planned(job: Job, tile: int, mode: Mode, levels: int) -> Plan | None:
+    """With so many exact levels, or None where more than EXACT_LEVELS of them take more than sampling."""
+    stages = stages_of(job.program, job.x.shape, tile, mode, job.color_fix, levels)
+    band_values = job.band_values(tile, stages)
+    if levels > EXACT_LEVELS and not _as_small_as_sampling(stages, job.x, band_values):
+        return None
+    stores = [
+        _store_for(job, stage, band_values, _made_before(stages, number, job.x.dtype))
+        if isinstance(stage, Exact)
+        else None
+        for number, stage in enumerate(stages)
+    ]
+    return Plan(stages, stores, band_values)
 
 
-def plan_stages(job: Job, tile: int, mode: Mode) -> tuple[list[Stage], list[Store | None]]:
-    """The stages, and a store for each exact one; fast mode does less exactly where memory is short."""
-    for levels in range(max(EXACT_LEVELS, job.levels) if mode == "fast" else 1, 0, -1):
-        stages = stages_of(job.program, job.x.shape, tile, mode, job.color_fix, levels)
-        band_values = job.band_values(tile, stages)
-        if levels > EXACT_LEVELS and not _as_small_as_sampling(stages, job.x, band_values):
+def _fits(job: Job, plan: Plan) -> bool:
+    """Has every exact stage a store, and a sampled one room on the device, for all ranks?"""
+    if job.storage == "device":
+        return True
+    needs = stage_needs(plan, job.x.dtype)
+    short = [
+        not store if isinstance(stage, Exact) else not job.fits(need, job.x.device)
+        for stage, store, need in zip(plan.stages, plan.stores, needs)
+    ]
+    return not job.ranks.any(any(short))
+
+
+def _attempts(job: Job, tile: int, mode: Mode) -> list[tuple[int, int]]:
+    """(side of a tile, exact levels) in the order of trying: a smaller tile does not change the picture."""
+    if mode == "exact":
+        return [(tile, EXACT_LEVELS)]
+    sides, most = job.tiles(tile), max(EXACT_LEVELS, job.levels)
+    return [
+        *((side, levels) for side in sides for levels in range(most, EXACT_LEVELS - 1, -1)),
+        *((side, levels) for levels in range(EXACT_LEVELS - 1, 0, -1) for side in sides),
+    ]
+
+
+def plan_stages(job: Job, tile: int, mode: Mode) -> Plan:
+    """What fits: in fast mode with smaller tiles where memory is short, then with less done exactly.
+
+    Where nothing fits, what takes least.
+    """
+    tried = []
+    for side, levels in _attempts(job, tile, mode):
+        plan = _planned(job, side, mode, levels)
+        if plan is None:
             continue
-        stores = [
-            _store_for(job, stage, band_values) if isinstance(stage, Exact) else None for stage in stages
-        ]
-        short = job.ranks.any(any(isinstance(one, Exact) and not store for one, store in zip(stages, stores)))
-        if not short:
-            break
-    if short and mode == "exact":
+        if _fits(job, plan):
+            if side != tile:
+                logger.info("Tiles of %d in place of %d, for want of memory.", side, tile)
+            return plan
+        tried.append(plan)
+    if mode == "exact":
         fast = plan_stages(job, tile, "fast")
-        if any(isinstance(stage, Sampled) for stage in fast[0]):
+        if any(isinstance(stage, Sampled) for stage in fast.stages):
             job.tell(HANDED_OVER)
             return fast
-    return stages, [store or DeviceStore() for store in stores]
+    least = min(tried, key=lambda plan: max(stage_needs(plan, job.x.dtype)))
+    return least._replace(stores=[store or DeviceStore() for store in least.stores])
 
 
 def place_for(shape: Shape, x: Tensor) -> torch.device:

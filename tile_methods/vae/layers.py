@@ -174,22 +174,18 @@ def _phase(odd: int, skip: int, count: int) -> tuple[int, int, int]:
 
 def convolve(
     kernel: Kernel,
-    pieces: Sequence[Tensor],
-    norm: Affine | None,
+    active: Tensor,
     rows: Reading,
     columns: Reading,
     size: tuple[int, int],
     added: Sequence[Tensor],
     guard: Guard,
 ) -> Tensor:
-    """The task on a part of a picture. [N, C, *size]
+    """The convolution of what `gather` has put together. [N, C, *size]
 
     Args:
-        pieces: of the input what `rows` and `columns` say, as pieces below each other.
-        norm: the task's GroupNorm.
         added: what the block put aside, as pieces below each other.
     """
-    active = gather(kernel.task, pieces, norm, rows, columns)
 
     def compute(dtype: torch.dtype) -> Tensor:
         out = kernel(active, *size, (rows.skip, columns.skip), dtype)

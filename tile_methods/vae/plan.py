@@ -10,7 +10,6 @@ from math import prod
 import torch
 
 from tile_methods.vae.exact import bounds_of, input_bounds
-from tile_methods.vae.fast import Tile
 from tile_methods.vae.layers import query_slices
 from tile_methods.vae.memory import Pinned
 from tile_methods.vae.program import Attend, Convolve, Shape, Task, output_shape
@@ -28,7 +27,8 @@ SLICE_MAPS = 3
 class Need:
     """Bytes: what waits (bands of feature maps), what waits in pinned memory if it is that, and the work beside it.
 
-    `waiting` and `pinned` are the most at any time; `together` is the most of waiting and work at one time.
+    `waiting` and `pinned` are the most at any time; `together` is the most of waiting and work at one time, without
+    the bands of what goes in: where feature maps wait on the device they are no copy.
     """
 
     waiting: int
@@ -68,7 +68,7 @@ class _Count:
 
     def __init__(self, shape: Shape, item: int, band_values: int, ranks: int) -> None:
         self.shape, self._item, self._band_values, self._ranks = shape, item, band_values, ranks
-        self.source = _Map(input_bounds(shape, band_values), self._row(shape), full=True)
+        self.source = self._given = _Map(input_bounds(shape, band_values), self._row(shape), full=True)
         self._aside: _Map | None = None
         self._upwards = len(self.source.bounds) > 2
         self.waiting = self.pinned = self.work = self.together = 0
@@ -81,7 +81,8 @@ class _Count:
         self.waiting = max(self.waiting, waiting)
         self.pinned = max(self.pinned, sum(one.pinned for one in maps))
         self.work = max(self.work, work)
-        self.together = max(self.together, waiting + work)
+        made = sum(one.size for one in maps if one is not self._given)
+        self.together = max(self.together, made + work)
 
     def attend(self, task: Attend) -> None:
         size = prod(self.shape) * self._item
@@ -130,22 +131,6 @@ class _Count:
         joined = given if task.shortcut is not None else 0
         phase = (given + made // 4) if task.resize == UP else 0
         return given + made + max(joined, phase)
-
-
-def tile_work(tile: Tile, images: int, dtype: torch.dtype) -> int:
-    """Bytes that one tile takes at its largest: padded input, what its block has put aside, output."""
-    most = 0
-    for index, task in enumerate(tile.tasks):
-        sides = [
-            read.stop - read.start + read.before + read.after
-            for read in (tile.rows[index], tile.columns[index])
-        ]
-        rows, columns = tile.output(index)
-        given = prod(sides) * task.conv.in_channels
-        made = (rows.stop - rows.start) * (columns.stop - columns.start) * task.conv.out_channels
-        aside = made if task.opens or task.closes else 0
-        most = max(most, given + made + aside)
-    return most * images * dtype.itemsize
 
 
 def needed(tasks: Sequence[Task], shape: Shape, dtype: torch.dtype, band_values: int, ranks: int = 1) -> Need:

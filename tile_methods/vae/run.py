@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from math import ceil, prod
+from math import prod
 from typing import Any
 
 import torch
@@ -17,18 +17,16 @@ from tile_methods.ranks import ALONE, Ranks
 from tile_methods.vae import memory, trial
 from tile_methods.vae.exact import ExactWorker
 from tile_methods.vae.fast import Sample, run_tiles, share_of
-from tile_methods.vae.job import Job, Storage, exact_ticks, place_for, plan_stages, stage_tiles
+from tile_methods.vae.job import Job, Storage, exact_ticks, place_for, plan_stages
 from tile_methods.vae.layers import Guard
+from tile_methods.vae.plan_fast import stage_tiles
 from tile_methods.vae.program import Convolve, Program, scale_of, shapes_of
 from tile_methods.vae.recognise import recognise
 from tile_methods.vae.residence import Residence
 from tile_methods.vae.stages import Mode, Sampled
-from tile_utils.surface import OPT_F
 
 logger = logging.getLogger("Tiled VAE")
 
-SMALLEST_TILE = 16
-"""Latent pixels; out of memory below this is final."""
 _TRIAL = threading.Lock()
 """A trial puts hooks on the network, which another thread must not take for the network's own."""
 
@@ -63,8 +61,7 @@ class _Work:
 
 
 def _run(job: Job, tile: int, work: _Work) -> Tensor:
-    stages, stores = plan_stages(job, tile, job.mode)
-    band_values, x = job.band_values(tile, stages), job.x
+    (stages, stores, band_values), x = plan_stages(job, tile, job.mode), job.x
     samples, tiles = {}, {}
     for number, stage in enumerate(stages):
         if isinstance(stage, Sampled):
@@ -92,10 +89,9 @@ def smaller_storage(storage: Storage, mode: Mode, device: torch.device) -> Stora
 
 def _run_in_memory(job: Job, tile_size: int, new_work: Callable[[], _Work]) -> Tensor:
     """`_run` with half the tile, and again half of it, until it no longer runs out of memory."""
-    smallest = SMALLEST_TILE if job.program.decodes else SMALLEST_TILE * OPT_F
-    tile, device = tile_size, job.x.device
-    while True:
-        work, failed = new_work(), None
+    device = job.x.device
+    for tile in job.tiles(tile_size):
+        work, failed = new_work(), ""
         try:
             with job.ranks.together(AGREED):
                 out = _run(job, tile, work)
@@ -104,18 +100,14 @@ def _run_in_memory(job: Job, tile_size: int, new_work: Callable[[], _Work]) -> T
         except Exception as error:
             if not memory.is_out_of_memory(error):
                 raise
-            if tile <= smallest:
-                failed = str(error)
-        if failed is not None:  # outside of the handler, which holds on to the tensors
-            raise memory.OutOfMemory(
-                f"Tiled VAE: out of memory even with tile size {tile}, the smallest that is tried ({failed})."
-            )
-        tile, job = (
-            max(smallest, ceil(tile / 2)),
-            replace(job, storage=smaller_storage(job.storage, job.mode, device)),
-        )
+            failed = str(error)
+        job = replace(job, storage=smaller_storage(job.storage, job.mode, device))
         if device.type == "cuda":
             torch.cuda.empty_cache()
+    else:
+        raise memory.OutOfMemory(
+            f"Tiled VAE: out of memory even with tile size {tile}, the smallest that is tried ({failed})."
+        )
     if tile != tile_size:
         logger.warning("Out of memory with tile size %d; %d worked.", tile_size, tile)
     if work.guard.redone:
