@@ -116,7 +116,8 @@ def uses_of_the_host(path):
 
 @pytest.mark.parametrize("folder", ["tile_host", "scripts"])
 def test_the_extension_uses_only_what_the_real_host_has(folder):
-    files = sorted((ROOT / folder).rglob("*.py"))
+    # `of_HOST.py` is about what another host has: tests/test_forge_contract.py
+    files = [file for file in sorted((ROOT / folder).rglob("*.py")) if not file.name.startswith("of_")]
     used = {use for file in files for use in uses_of_the_host(file)}
     assert used
     unknown = [f"{module}.{name}" for module, name in used if name not in FACTS[module]["public"]]
