@@ -1,6 +1,6 @@
 """Do things appear where there are none, when a picture is enlarged? With and without words for each tile.
 
-.venv/bin/python benchmarks/tile_words.py [--seeds 6] [--keep FOLDER] [--seconds N]     (from the repository's root)
+.venv/bin/python benchmarks/tile_words.py [--seeds 6] [--keep FOLDER] [--sheet FILE]     (from the repository's root)
 
 A painted meadow of 256x256 with a balloon, a house and a tree is enlarged four times by Lanczos and drawn over by the
 demo model at denoising strength 0.5 (DPM++ 2M, 15 steps, CFG 4, tiles of 32, overlap 16): with a prompt that names all
@@ -99,12 +99,26 @@ def report(folder: Path, seeds: range) -> None:
             )
 
 
+def sheet(path: Path, folder: Path, seeds: range) -> None:
+    """A row for each seed: the painted scene, then what each way made of it."""
+    side, names = 300, ("start", *WAYS)
+    rows = [[folder / f"{name}-{seed}.png" for name in names] for seed in seeds]
+    whole = Image.new("RGB", (side * len(names), side * len(rows)))
+    for y, row in enumerate(rows):
+        for x, drawn in enumerate(row):
+            whole.paste(
+                Image.open(drawn).resize((side, side), Image.Resampling.LANCZOS), (x * side, y * side)
+            )
+    whole.save(path, quality=88)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, default=6)
     parser.add_argument("--keep", type=Path, default=ROOT / "build/tile_words")
+    parser.add_argument("--sheet", type=Path, help="where to show the pictures of the first two seeds")
     parser.add_argument("--seconds", type=float, default=float("inf"))
     options = parser.parse_args()
     options.keep.mkdir(parents=True, exist_ok=True)
@@ -119,6 +133,8 @@ def main() -> None:
             if not path.exists() and time.monotonic() < end:
                 draw(way, seed, start).save(path)
     report(options.keep, seeds)
+    if options.sheet:
+        sheet(options.sheet, options.keep, seeds[:2])
 
 
 if __name__ == "__main__":
