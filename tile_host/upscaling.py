@@ -129,8 +129,11 @@ def enlarged(
     Where it goes on at the opposite edge, the host is given more of it, which is cut again.
     """
     across, down = (min(AROUND, side) * joined for side, joined in zip(image.size, reversed(wraps)))
-    pixels = np.pad(np.asarray(image), ((down, down), (across, across), (0, 0)), mode="wrap")
-    larger = padded = Image.fromarray(pixels)
+    padded = image
+    if down or across:
+        pixels = np.pad(np.asarray(image), ((down, down), (across, across), (0, 0)), mode="wrap")
+        padded = Image.fromarray(pixels)
+    larger = padded
     if upscaler != NO_UPSCALER:
         larger = host.pictures.upscaled(padded, scale, upscaler)
     x, y = larger.width / padded.width, larger.height / padded.height  # the host rounds sizes
