@@ -26,12 +26,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 from scipy import ndimage
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.contact_sheet import save_contact_sheet  # noqa: E402
 from benchmarks.measures import detail  # noqa: E402
 from miniwebui import render, webui  # noqa: E402
 from painted_world.painter import Scene, Thing, View, paint_view  # noqa: E402
@@ -152,22 +153,6 @@ def draw(seen: Seen, way: str, kind: str, seed: int, size: tuple[int, int]) -> t
     return picture, seen.pixels - before
 
 
-def sheet(path: Path, folder: Path, ways: list[str], seeds: range) -> None:
-    """The pictures that are there, small: a row for each prompt and way, with its name before it."""
-    rows = [(f"{way}: {PROMPTS[kind]}", kind, way) for kind in PROMPTS for way in ways]
-    side, title = 200, 20
-    whole = Image.new("RGB", (side * len(seeds), (side + title) * len(rows)), "white")
-    pen = ImageDraw.Draw(whole)
-    for row, (name, kind, way) in enumerate(rows):
-        pen.text((4, row * (side + title) + 4), name, fill="black")
-        for column, seed in enumerate(seeds):
-            drawn = folder / f"{way}-{kind}-{seed}.png"
-            if drawn.exists():
-                small = Image.open(drawn).resize((side, side), Image.Resampling.LANCZOS)
-                whole.paste(small, (column * side, row * (side + title) + title))
-    whole.save(path, quality=88)
-
-
 def report(folder: Path, works: dict[str, int], ways: list[str], seeds: range) -> None:
     """A line for each way and prompt, over the pictures that are there. `works`: way/prompt/seed -> latent pixels."""
 
@@ -228,7 +213,17 @@ def main() -> None:
                 kept.write_text(json.dumps(works))
     report(folder, works, ways, seeds)
     if options.sheet:
-        sheet(options.sheet, folder, ways, seeds)
+        kept = [(kind, way) for kind in PROMPTS for way in ways]
+        rows = [
+            [
+                Image.open(folder / f"{way}-{kind}-{seed}.png")
+                for seed in seeds
+                if f"{way}/{kind}/{seed}" in works
+            ]
+            for kind, way in kept
+        ]
+        titles = [f"{way}: {PROMPTS[kind]}" for kind, way in kept]
+        save_contact_sheet(options.sheet, rows, 200 * len(rows[0]), titles)
 
 
 if __name__ == "__main__":

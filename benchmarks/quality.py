@@ -35,11 +35,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.contact_sheet import save_contact_sheet  # noqa: E402
 from miniwebui import render, webui  # noqa: E402
 from painted_world.judge import Judge  # noqa: E402
 from painted_world.painter import GROUNDS, TIMES  # noqa: E402
@@ -258,21 +259,6 @@ def report(job: Job) -> None:
             print(figures(job, judge, eye, sampler, way), flush=True)
 
 
-def sheet(job: Job, path: Path) -> None:
-    """The first picture of every sampler (rows) and way (columns), at half size."""
-    cell = (job.width // 2 + 6, job.height // 2 + 20)
-    image = Image.new("RGB", (cell[0] * len(job.ways), cell[1] * len(job.samplers)), "white")
-    pen = ImageDraw.Draw(image)
-    for row, sampler in enumerate(job.samplers):
-        for column, way in enumerate(job.ways):
-            place = (column * cell[0] + 3, row * cell[1] + 16)
-            pen.text((place[0], place[1] - 13), f"{sampler}, {way}", fill="black")
-            part = job.path(sampler, way, row % job.pictures)
-            if part.exists():
-                image.paste(Image.open(part).resize((job.width // 2, job.height // 2)), place)
-    image.save(path, quality=85)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -286,7 +272,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--pictures", type=int, default=24)
     parser.add_argument("--seconds", type=float, default=420)
-    parser.add_argument("--sheet", type=Path)
+    parser.add_argument("--sheet", type=Path, help="write the first pictures of each sampler as one")
     options = parser.parse_args()
     job = Job(options)
     if options.what == "draw":
@@ -294,7 +280,13 @@ def main() -> None:
         return
     report(job)
     if options.sheet:
-        sheet(job, options.sheet)
+        ways = list(job.ways)
+        rows = [
+            [Image.open(job.path(sampler, way, row)) for way in ways]
+            for row, sampler in enumerate(job.samplers)
+        ]
+        titles = [f"{sampler}: {', '.join(ways)}" for sampler in job.samplers]
+        save_contact_sheet(options.sheet, rows, job.width // 2 * len(ways), titles)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from PIL import Image, ImageDraw
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.contact_sheet import save_contact_sheet  # noqa: E402
 from miniwebui import render, webui  # noqa: E402
 
 DEMO = ROOT / "miniwebui/models/Stable-diffusion/demo.safetensors"
@@ -152,27 +153,6 @@ def framed(picture: Picture, regions: Sequence[dict[str, float]]) -> Image.Image
     return image
 
 
-def save_sheet(path: Path, rows: Sequence[Sequence[Image.Image]]) -> None:
-    """Pictures in rows, scaled to one width."""
-    gap, width = 6, 2 * SIDE * len(rows[0])
-    scaled = []
-    for row in rows:
-        factor = (width - gap * (len(row) - 1)) / sum(image.width for image in row)
-        scaled.append(
-            [image.resize((int(image.width * factor), int(image.height * factor))) for image in row]
-        )
-    sheet = Image.new("RGB", (width, sum(row[0].height + gap for row in scaled) - gap), "white")
-    top = 0
-    for row in scaled:
-        left = 0
-        for image in row:
-            sheet.paste(image, (left, top))
-            left += image.width + gap
-        top += row[0].height + gap
-    sheet.save(path, quality=88)
-    print(f"Wrote {path}")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -190,7 +170,7 @@ def main() -> None:
             [framed(picture, [BALLOON]) for picture in with_balloon[start : start + 2]] for start in (0, 2)
         ]
         rows += [[framed(picture, two) for picture in side_by_side[start : start + 2]] for start in (0, 2)]
-        save_sheet(options.sheet, rows)
+        save_contact_sheet(options.sheet, rows, 4 * SIDE)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.contact_sheet import save_contact_sheet  # noqa: E402
 from benchmarks.measures import detail  # noqa: E402
 from miniwebui import render, webui  # noqa: E402
 from painted_world.judge import Judge  # noqa: E402
@@ -99,19 +100,6 @@ def report(folder: Path, seeds: range) -> None:
             )
 
 
-def sheet(path: Path, folder: Path, seeds: range) -> None:
-    """A row for each seed: the painted scene, then what each way made of it."""
-    side, names = 300, ("start", *WAYS)
-    rows = [[folder / f"{name}-{seed}.png" for name in names] for seed in seeds]
-    whole = Image.new("RGB", (side * len(names), side * len(rows)))
-    for y, row in enumerate(rows):
-        for x, drawn in enumerate(row):
-            whole.paste(
-                Image.open(drawn).resize((side, side), Image.Resampling.LANCZOS), (x * side, y * side)
-            )
-    whole.save(path, quality=88)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -134,7 +122,9 @@ def main() -> None:
                 draw(way, seed, start).save(path)
     report(options.keep, seeds)
     if options.sheet:
-        sheet(options.sheet, options.keep, seeds[:2])
+        names = ("start", *WAYS)
+        rows = [[Image.open(options.keep / f"{name}-{seed}.png") for name in names] for seed in seeds[:2]]
+        save_contact_sheet(options.sheet, rows, 300 * len(names))
 
 
 if __name__ == "__main__":

@@ -15,12 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 180
 PATIENCE_MS = 120_000
 """For anything on the page: the machine may be busy."""
+UPLOAD_MS = 10_000
+"""After which an upload that has not arrived is begun again."""
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -89,39 +91,33 @@ def chromium() -> Iterator[Browser]:
 def open_page(context: BrowserContext, url: str) -> Any:
     """The page at this address, ready.
 
-    `errors` of it collects what its scripts throw, `under_way` are its requests that have no answer yet, and `heard` is
-    when the last one began or ended.
+    `errors` of it collects what its scripts throw, `said` what its console says and which requests fail.
     """
     page: Any = context.new_page()
     page.set_default_timeout(PATIENCE_MS)
-    page.errors, page.under_way, page.heard = [], set(), time.monotonic()
+    page.errors, page.said = [], []
     page.on("pageerror", lambda error: page.errors.append(str(error)))
-
-    def begins(request: Any) -> None:
-        page.under_way.add(request)
-        page.heard = time.monotonic()
-
-    def ends(request: Any) -> None:
-        page.under_way.discard(request)
-        page.heard = time.monotonic()
-
-    for event, told in (("request", begins), ("requestfinished", ends), ("requestfailed", ends)):
-        page.on(event, told)
+    page.on("console", lambda message: page.said.append(f"{message.type}: {message.text}"))
+    page.on("requestfailed", lambda request: page.said.append(f"{request.url}: {request.failure}"))
     page.goto(url, wait_until="domcontentloaded")
     page.wait_for_selector("#MD-t2i-enabled-visible-checkbox")
     return page
 
 
 def upload(page: Any, element_id: str, *files: Any) -> None:
-    """Choose files, when the page has been quiet for half a second.
+    """Choose files for a picture's or a list's field, again until they have arrived.
 
     Gradio 3.41 forgets an upload that is under way when an answer to anything else arrives: names stay, files do not.
     """
-    deadline = time.monotonic() + PATIENCE_MS / 1000
-    while page.under_way or time.monotonic() - page.heard < 0.5:
-        assert time.monotonic() < deadline, f"never quiet: {[request.url for request in page.under_way]}"
-        page.wait_for_timeout(100)
-    page.set_input_files(f"#{element_id} input[type=file]", list(files))
+    arrived = page.locator(f"#{element_id} :is(img, .download a)")
+    for _ in range(PATIENCE_MS // UPLOAD_MS):
+        page.set_input_files(f"#{element_id} input[type=file]", list(files))
+        try:
+            expect(arrived).to_have_count(len(files), timeout=UPLOAD_MS)
+            return
+        except AssertionError:
+            page.click(f"#{element_id} button[aria-label=Clear]")
+    raise AssertionError(f"{element_id}: the files do not arrive")
 
 
 def open_accordion(page: Any, element_id: str) -> None:

@@ -1,12 +1,24 @@
 """One Chromium and one server for all browser tests; a context of its own, without cookies or memory, for each."""
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Error, expect
 
 from tools.page import PATIENCE_MS, chromium, running_page
 
 MOST = 16
 """Regions of the page."""
+STATE = """async () => ({
+    frames: await Promise.race([
+        new Promise((done) => requestAnimationFrame(() => done("drawn"))),
+        new Promise((done) => setTimeout(() => done("none in 3 s"), 3000)),
+    ]),
+    visibility: document.visibilityState,
+    open: [...document.querySelectorAll(".label-wrap.open")].map((label) => label.innerText),
+    pictures: [...document.querySelectorAll(".md-picture img")].map(
+        (image) => [image.src.slice(0, 40), image.naturalWidth, Boolean(image.offsetParent)]
+    ),
+    editor: typeof window.tiledDiffusion,
+})"""
 
 
 @pytest.fixture(scope="package")
@@ -20,6 +32,28 @@ def browser():
 def context(browser):
     with browser.new_context(viewport={"width": 1300, "height": 1600}) as context:
         yield context
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A test that failed tells what its page said."""
+    report = yield
+    page = item.funcargs.get("page")
+    context = item.funcargs.get("context")
+    pages = [page] if page else context.pages if context else []
+    if report.failed:
+        report.sections += [("the page", described(page)) for page in pages if hasattr(page, "said")]
+    return report
+
+
+def described(page):
+    """What a page's console said, what it threw, and what is open on it."""
+    page.set_default_timeout(5000)
+    try:
+        state = page.evaluate(STATE)
+    except Error as error:
+        state = str(error)
+    return "\n".join([*page.said[-20:], f"thrown: {page.errors}", f"state: {state}"])
 
 
 @pytest.fixture(scope="package")

@@ -67,7 +67,6 @@ def sources(page):
 def test_upscaling_leaves_the_size_sliders_alone(page, files):
     set_number(page, "MD-i2i-upscaler-factor", 3)
     upload(page, "img2img_image", files["wide"])
-    expect(page.locator("#img2img_image img")).to_be_visible()
     (picture,) = drawn(page)
     assert picture.shape == (192, 384, 3)
     for name in ("width", "height"):
@@ -79,7 +78,6 @@ def test_an_uploaded_mask_keeps_the_rest(page, files):
     tab(page, "Inpaint upload")
     upload(page, "img_inpaint_base", files["wide"])
     upload(page, "img_inpaint_mask", files["mask"])
-    expect(page.locator("#img_inpaint_mask img")).to_be_visible()
     set_number(page, "img2img_mask_blur", 0)
     (picture,) = drawn(page)
     expected = np.asarray(Image.open(files["wide"]).resize((256, 128), Image.Resampling.NEAREST)).astype(int)
@@ -97,7 +95,5 @@ def test_several_pictures_keep_their_sizes(page, files):
     set_number(page, "MD-i2i-upscaler-factor", 2)
     tab(page, "Batch")
     upload(page, "img2img_batch_upload", files["wide"], files["tall"])
-    links = page.locator("#img2img_batch_upload .download a")  # names are there before the files are
-    expect(links).to_have_count(2)
     pictures = drawn(page)
     assert [picture.shape[:2] for picture in pictures][:2] == [(128, 256), (192, 128)]
