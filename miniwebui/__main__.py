@@ -10,11 +10,14 @@ from miniwebui import environment
 
 USAGE = "usage: python3 -m miniwebui [--port N] [--nowebui] | render --prompt … --out FILE | test [pytest options]"
 
+SHARED_OUT = ["-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder", "--durations", "20"]
+
 
 def test(options: list[str]) -> int:
     """Lint, formatting, types, and every test; the first that fails decides the exit status.
 
-    Without options of pytest's, files of tests are shared out over the processor's cores.
+    Without options of pytest's, files of tests are shared out over the processor's cores, the browser's first: a few
+    tests there take longer than most files.
     """
     environment.ensure(for_tests=True)
     python = [str(environment.PYTHON), "-m"]
@@ -23,7 +26,7 @@ def test(options: list[str]) -> int:
         [*python, "ruff", "format", "--check", "."],
         [*python, "mypy"],
         ["node", "--test", *map(str, sorted((environment.ROOT / "tests/js").glob("*.mjs")))],
-        [*python, "pytest", *(options or ["-n", "auto", "--dist", "loadfile"])],
+        [*python, "pytest", *(options or SHARED_OUT)],
     ]
     # several processes with a thread a core each are ten times slower
     one_core = {**os.environ, "OMP_NUM_THREADS": "1"}

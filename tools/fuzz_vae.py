@@ -38,6 +38,8 @@ from tile_methods.vae.program import UnsupportedNetwork  # noqa: E402
 from tile_methods.vae.run import run  # noqa: E402
 
 CPU = torch.device("cpu")
+AREA, ATTENDED = 1200, 20_000
+"""Latent pixels at most; and values a channel of the largest map, where a network attends in every level."""
 TOLERANCES = {torch.float32: 1e-4, torch.float16: 0.03, torch.bfloat16: 0.15}
 """Of the largest value of the untiled result, or of 1 if that is larger."""
 
@@ -143,8 +145,9 @@ def make_case(rng: random.Random) -> Case:
     net = net.to(dtype) if changed not in PLAIN else net
     factor = 2 ** (levels - 1)
     height, width = rng.randint(1, 70), rng.randint(1, 70)
-    if height * width > 1200:
-        height, width = rng.choice(((height, 1200 // height), (1200 // width, width)))
+    most = ATTENDED // factor**2 if attends_at_full_size(net) else AREA
+    if height * width > most:
+        height, width = rng.choice(((height, -(-most // height)), (-(-most // width), width)))
     images = rng.choice((1, 1, 2))
     if kind == "Decoder":
         x = torch.randn(images, net.conv_in.in_channels, height, width)
@@ -164,6 +167,14 @@ def make_case(rng: random.Random) -> Case:
         f" {options}{' seamless' if seamless else ''} {name}"
     )
     return Case(label, net, x.to(dtype), options, name if changed in STRANGE else None)
+
+
+def attends_at_full_size(net: nn.Module) -> bool:
+    return any(
+        hasattr(block, "attentions")
+        for part in ("up_blocks", "down_blocks")
+        for block in getattr(net, part, ())
+    )
 
 
 def diffusers_vae(
