@@ -257,11 +257,9 @@ def test_a_change_of_x0_is_what_the_sampler_sees(webui, monkeypatch, sampler, pa
 SHIFTED = TILED | {"overlap": 4, "shift_tiles": True}
 
 
-@pytest.mark.parametrize(
-    ("sampler", "calls"),
-    [("Euler", 4), ("Heun", 7), ("DPM++ SDE", 7), ("DPM++ 2M", 4), ("DDIM", 3), ("UniPC", 4)],
-)
-def test_shifted_tiles_stay_for_a_step_and_move_for_the_next(webui, monkeypatch, sampler, calls):
+@pytest.fixture
+def plans(monkeypatch):
+    """(step, plan) of every call of the model; the first is asked for when the pass begins."""
     from tile_methods.planner import Planner
 
     seen, plan = [], Planner.plan
@@ -271,15 +269,66 @@ def test_shifted_tiles_stay_for_a_step_and_move_for_the_next(webui, monkeypatch,
         return seen[-1][1]
 
     monkeypatch.setattr(Planner, "plan", noted)
+    return seen
+
+
+def windows_of(plan):
+    return [patch.window for batch in plan.batches for patch in batch.patches]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "calls"),
+    [("Euler", 4), ("Heun", 7), ("DPM++ SDE", 7), ("DPM++ 2M", 4), ("DDIM", 3), ("UniPC", 4)],
+)
+def test_shifted_tiles_stay_for_a_step_and_move_for_the_next(webui, plans, sampler, calls):
     first = pixels(webui.draw(SHIFTED, sampler_name=sampler, steps=4))
-    _, *steps = seen  # the first plan is asked for when the pass begins
+    _, *steps = plans
     assert len(steps) == calls
-    plans = dict(steps)
-    assert sorted(plans) == list(range(3 if sampler == "DDIM" else 4))
-    assert all(plan is plans[number] for number, plan in steps)
-    windows = [[patch.window for batch in plan.batches for patch in batch.patches] for plan in plans.values()]
+    of_step = dict(steps)
+    assert sorted(of_step) == list(range(3 if sampler == "DDIM" else 4))
+    assert all(plan is of_step[number] for number, plan in steps)
+    windows = [windows_of(plan) for plan in of_step.values()]
     assert windows[0] != windows[1] != windows[2]
     assert np.array_equal(first, pixels(webui.draw(SHIFTED, sampler_name=sampler, steps=4)))
+
+
+@pytest.mark.parametrize(
+    ("size", "tile", "overlap", "moves"),
+    [
+        ((256, 128), (16, 16), 0, "across"),  # a tile as high as the canvas
+        ((128, 256), (16, 16), 4, "down"),
+        ((256, 256), (16, 16), 0, "both"),
+        (
+            (136, 136),
+            (16, 16),
+            4,
+            "neither",
+        ),  # just larger than a tile: all stay inside, what counts of them moves
+    ],
+)
+def test_shifted_tiles_move_where_there_are_several(webui, plans, size, tile, overlap, moves):
+    settings = {"tile_width": tile[0], "tile_height": tile[1], "overlap": overlap}
+    width, height = size
+    drawn = {"width": width, "height": height, "steps": 4}
+    shifted = pixels(webui.draw(SHIFTED | settings, **drawn))
+    walked = [
+        {tuple(sorted({getattr(window, axis) for window in windows_of(plan)})) for _, plan in plans[1:]}
+        for axis in "xy"
+    ]
+    assert [len(each) > 1 for each in walked] == [moves in ("across", "both"), moves in ("down", "both")]
+    assert not np.array_equal(shifted, pixels(webui.draw(TILED | settings, **drawn)))
+
+
+def test_one_tile_does_not_shift(webui, plans):
+    one = {"tile_width": 32, "tile_height": 16}
+    assert np.array_equal(pixels(webui.draw(SHIFTED | one)), pixels(webui.draw()))
+    assert all(len(windows_of(plan)) == 1 for _, plan in plans)
+
+
+def test_a_seed_beyond_32_bits_is_as_good_as_another(webui):
+    drawn = [webui.draw(SHIFTED, seed=2**32 + 7, batch_size=2) for _ in range(2)]
+    assert drawn[0].all_seeds == [2**32 + 7, 2**32 + 8]
+    assert np.array_equal(*map(pixels, drawn))
 
 
 def test_the_grid_does_not_follow_seeds(webui, unet_inputs):
