@@ -13,7 +13,9 @@ EDGE = 12
 """Pixels at the picture's edges that are left out."""
 
 
-def detail(picture: NDArray[Any]) -> float:
-    """Mean |luma − its Gauss 1.5 px| of a picture [H, W, 3], 0 … 255."""
+def detail(picture: NDArray[Any], where: NDArray[np.bool_] | None = None) -> float:
+    """Mean |luma − its Gauss 1.5 px| of a picture [H, W, 3], 0 … 255; only `where` [H, W], if that is given."""
     luma = picture.astype(np.float32) @ LUMA
-    return float(np.abs(luma - ndimage.gaussian_filter(luma, 1.5))[EDGE:-EDGE, EDGE:-EDGE].mean())
+    inside = (slice(EDGE, -EDGE), slice(EDGE, -EDGE))
+    fine = np.abs(luma - ndimage.gaussian_filter(luma, 1.5))[inside]
+    return float((fine if where is None else fine[where[inside]]).mean())

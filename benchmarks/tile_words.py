@@ -4,14 +4,14 @@
 
 A painted meadow of 256x256 with a balloon, a house and a tree is enlarged four times by Lanczos and drawn over by the
 demo model at denoising strength 0.5 (DPM++ 2M, 15 steps, CFG 4, tiles of 32, overlap 16): with a prompt that names all
-of it, with one that names the ground and the hour only, and with that and the words that CLIP's stand-in says of each
-tile.
+of it, with one that names the ground and the hour only, and with that and words for each tile: those that CLIP's
+stand-in says of it, or the things that it truly shows.
 
-Something has appeared where a picture, blurred, has a colour that the enlarged input, blurred, has nowhere near. "As in
-the input": the share of tiles in which that is so of less than 16x16 pixels in all. What this measure is worth is told
-first: by scenes painted at that size, and by such with one thing painted in that the input does not have, in the tiles
-that it covers a sixteenth of. Detail: mean |luma − its Gauss 1.5 px|. Pictures are kept in the folder, and a run goes
-on where the last one stopped.
+Something has appeared where a picture, blurred, has a colour that the enlarged input, blurred, has nowhere near, and
+where the input has no thing. "As in the input": the share of tiles in which that is so of less than 32x32 pixels in
+all. What this measure is worth is told first: by scenes painted at that size, and by such with one thing painted in
+that the input does not have, in the tiles that it covers a sixteenth of. Detail: mean |luma − its Gauss 1.5 px|, of the
+things and of the rest. Pictures are kept in the folder, and a run goes on where the last one stopped.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ import logging
 import sys
 import time
 from dataclasses import replace
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -43,16 +45,20 @@ NATIVE, SCALE, TILE, OVERLAP = 256, 4, 32, 16
 GROUND = "meadow, day"
 TILES = {"tile_width": TILE, "tile_height": TILE, "overlap": OVERLAP}
 ENLARGED = {"enabled": True, **TILES, "upscaler_name": "Lanczos", "scale_factor": float(SCALE)}
-WAYS: dict[str, tuple[bool, dict[str, Any]]] = {
-    "all named": (True, {}),
-    "ground and hour": (False, {}),
-    "words for each tile": (False, {"tile_prompts": "CLIP"}),
+ALL, NONE, TRUE = "all", "none", "true"
+WAYS = {
+    "all named": ALL,
+    "ground and hour": NONE,
+    "words for each tile": "CLIP",
+    "true words": TRUE,
 }
-"""Does the prompt name the things; settings of Tiled Diffusion."""
+"""What is said of things: all of them to every tile, none, what an interrogator says of a tile, or what it shows."""
+SIDE = NATIVE * SCALE
+WINDOWS = list(make_grid(SIDE // 8, SIDE // 8, TILE, TILE, OVERLAP).windows)
 THINGS = ("balloon", "red"), ("house", "white"), ("tree", "")
 BETWEEN = 90.0, 166.0
 """Where a scene's own things leave some room."""
-BLUR, NEAR, DIFFERS, LEAST = 6, 32, 16, 1 / 256
+BLUR, NEAR, DIFFERS, LEAST = 6, 32, 32, 1 / 64
 """Deviation of the blur and what is near, in pixels; the least difference of a colour, of 255, and share of a tile."""
 Picture = NDArray[np.uint8]  # [H, W, 3]
 
@@ -64,14 +70,49 @@ def scene_of(seed: int) -> Scene:
 
 def tiles_of(picture: NDArray[Any]) -> NDArray[Any]:
     """[tiles, 256, 256, ...]"""
-    side = NATIVE * SCALE // 8
-    windows = make_grid(side, side, TILE, TILE, OVERLAP).windows
-    return np.stack([picture[8 * w.y : 8 * (w.y + w.h), 8 * w.x : 8 * (w.x + w.w)] for w in windows])
+    return np.stack([picture[8 * w.y : 8 * (w.y + w.h), 8 * w.x : 8 * (w.x + w.w)] for w in WINDOWS])
+
+
+def start_of(seed: int) -> Image.Image:
+    return Image.fromarray(paint_view(scene_of(seed), np.random.default_rng(seed), View()))
+
+
+@cache
+def enlarged(seed: int) -> Picture:
+    """What is drawn over."""
+    return np.asarray(start_of(seed).resize((SIDE, SIDE), Image.Resampling.LANCZOS))
+
+
+def painted(scene: Scene, seed: int) -> Picture:
+    """A scene as it is painted at the size to which it is enlarged."""
+    return paint_view(scene, np.random.default_rng(seed), View(SIDE, SIDE, zoom=SCALE))
+
+
+@cache
+def places(seed: int) -> list[NDArray[np.bool_]]:
+    """Where each thing of a scene is to be seen, [H, W]: what changes when it is painted after those before it."""
+    scene = scene_of(seed)
+    grown = [painted(replace(scene, things=scene.things[:count]), seed) for count in range(len(THINGS) + 1)]
+    return [np.abs(b.astype(int) - a).max(axis=-1) > DIFFERS for a, b in pairwise(grown)]
+
+
+def true_words(seed: int) -> list[dict[str, Any]]:
+    """`tile_prompts`: what each tile shows an eightieth of a native picture of, or nothing."""
+    words = [""] * len(WINDOWS)
+    for thing, place in zip(scene_of(seed).things, places(seed)):
+        shown = tiles_of(place).mean(axis=(1, 2)) > 1 / 80
+        name = f"{thing.colour} {thing.kind}".strip()
+        words = [", ".join(filter(None, (each, name if show else ""))) for each, show in zip(words, shown)]
+    return [
+        {"x": 8 * (w.x + w.w / 2) / SIDE, "y": 8 * (w.y + w.h / 2) / SIDE, "prompt": each}
+        for w, each in zip(WINDOWS, words)
+    ]
 
 
 def draw(way: str, seed: int, start: Path) -> Image.Image:
-    names_all, settings = WAYS[way]
-    prompt = ", ".join(scene_of(seed).words) if names_all else GROUND
+    words = WAYS[way]
+    prompt = ", ".join(scene_of(seed).words) if words == ALL else GROUND
+    settings = {} if words in (ALL, NONE) else {"tile_prompts": true_words(seed) if words == TRUE else words}
     (picture,) = render.draw_once(
         *("--prompt", prompt, "--init", str(start), "--denoise", "0.5", "--steps", "15", "--cfg", "4"),
         *("--sampler", "DPM++ 2M", "--seed", str(seed)),
@@ -91,37 +132,32 @@ def appeared(picture: Picture, start: Picture) -> NDArray[np.bool_]:
     return np.maximum(below, above).max(axis=-1) > DIFFERS
 
 
-def as_in_the_input(picture: Picture, start: Picture) -> NDArray[np.bool_]:
+@cache
+def things_of(seed: int) -> NDArray[np.bool_]:
+    """Where the input has things, and near them. [H, W]"""
+    return ndimage.binary_dilation(np.any(places(seed), axis=0), iterations=NEAR)
+
+
+def as_in_the_input(picture: Picture, seed: int) -> NDArray[np.bool_]:
     """Of each tile: has nothing appeared?"""
-    return tiles_of(appeared(picture, start)).mean(axis=(1, 2)) < LEAST
+    return tiles_of(appeared(picture, enlarged(seed)) & ~things_of(seed)).mean(axis=(1, 2)) < LEAST
 
 
-def enlarged(path: Path) -> Picture:
-    side = NATIVE * SCALE
-    return np.asarray(Image.open(path).resize((side, side), Image.Resampling.LANCZOS))
-
-
-def painted(scene: Scene, seed: int) -> Picture:
-    """A scene as it is painted at the size to which it is enlarged."""
-    return paint_view(scene, np.random.default_rng(seed), View(NATIVE * SCALE, NATIVE * SCALE, zoom=SCALE))
-
-
-def worth(folder: Path, seeds: range) -> None:
+def worth(seeds: range) -> None:
     """What the measure says where nothing has appeared, and where something has."""
     clean: list[bool] = []
     covered: list[bool] = []
     for seed in seeds:
-        start, scene = enlarged(folder / f"start-{seed}.png"), scene_of(seed)
+        scene = scene_of(seed)
         plain = painted(scene, seed)
-        clean += list(as_in_the_input(plain, start))
+        clean += list(as_in_the_input(plain, seed))
         for kind, colour in THINGS:
             more = painted(
                 replace(scene, things=(*scene.things, Thing(kind, colour, BETWEEN[seed % 2]))), seed
             )
-            covers = (
-                tiles_of(np.abs(more.astype(int) - plain).max(axis=-1) > DIFFERS).mean(axis=(1, 2)) > 1 / 16
-            )
-            covered += list(~as_in_the_input(more, start)[covers])
+            is_new = (np.abs(more.astype(int) - plain).max(axis=-1) > DIFFERS) & ~things_of(seed)
+            covers = tiles_of(is_new).mean(axis=(1, 2)) > 1 / 16
+            covered += list(~as_in_the_input(more, seed)[covers])
     print(f"painted: as in the input {100 * np.mean(clean):.1f} % of {len(clean)} tiles")
     print(
         f"one thing painted in: seen in {100 * np.mean(covered):.1f} % of the {len(covered)} tiles that it covers"
@@ -129,18 +165,19 @@ def worth(folder: Path, seeds: range) -> None:
 
 
 def report(folder: Path, seeds: range) -> None:
-    worth(folder, seeds)
+    worth(seeds)
     for way in WAYS:
         paths = {seed: folder / f"{way}-{seed}.png" for seed in seeds}
         pictures = {seed: np.asarray(Image.open(path)) for seed, path in paths.items() if path.exists()}
-        right = [
-            as_in_the_input(picture, enlarged(folder / f"start-{seed}.png"))
-            for seed, picture in pictures.items()
-        ]
+        right = [as_in_the_input(picture, seed) for seed, picture in pictures.items()]
         if pictures:
+            of_things, of_rest = (
+                np.mean([detail(picture, things_of(seed) == is_thing) for seed, picture in pictures.items()])
+                for is_thing in (True, False)
+            )
             print(
-                f"{way:20} {len(pictures)} pictures   as in the input {100 * np.mean(right):5.1f} % of "
-                f"{np.size(right)} tiles   detail {np.mean([detail(picture) for picture in pictures.values()]):.2f}",
+                f"{way:22} {len(pictures)} pictures   as in the input {100 * np.mean(right):5.1f} % of "
+                f"{np.size(right)} tiles   detail of things {of_things:.2f}, of the rest {of_rest:.2f}",
                 flush=True,
             )
 
@@ -160,7 +197,7 @@ def main() -> None:
     seeds, end = range(1, options.seeds + 1), time.monotonic() + options.seconds
     for seed in seeds:
         start = options.keep / f"start-{seed}.png"
-        Image.fromarray(paint_view(scene_of(seed), np.random.default_rng(seed), View())).save(start)
+        start_of(seed).save(start)
         for way in WAYS:
             path = options.keep / f"{way}-{seed}.png"
             if not path.exists() and time.monotonic() < end:

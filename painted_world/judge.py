@@ -139,7 +139,7 @@ class Sight:
 def _batches(pictures: Pictures) -> Iterator[Tensor]:
     """As the network sees them: [≤ 63, 3, SIDE, SIDE], 0 ... 1"""
     for part in np.array_split(pictures, max(1, len(pictures) // 32)):
-        yield F.avg_pool2d(torch.from_numpy(part).permute(0, 3, 1, 2).float() / 255, 2)
+        yield F.avg_pool2d(torch.tensor(part).permute(0, 3, 1, 2).float() / 255, 2)
 
 
 class Judge:

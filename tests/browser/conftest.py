@@ -1,10 +1,14 @@
 """One Chromium and one server for all browser tests; a context of its own, without cookies or memory, for each."""
 
+from pathlib import Path
+
 import pytest
 from playwright.sync_api import Error, expect
 
 from tools.page import PATIENCE_MS, chromium, running_page
 
+HERE = Path(__file__).parent
+CONTEXT = pytest.StashKey()
 MOST = 16
 """Regions of the page."""
 STATE = """async () => ({
@@ -29,20 +33,29 @@ def browser():
 
 
 @pytest.fixture
-def context(browser):
+def context(browser, request):
     with browser.new_context(viewport={"width": 1300, "height": 1600}) as context:
+        request.node.stash[CONTEXT] = context
         yield context
+
+
+def pytest_collection_modifyitems(items):
+    """What waited in vain is tried once more, since two cores may be busy for minutes; the warnings tell of it."""
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.flaky(reruns=1, only_rerun="TimeoutError"))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """A test that failed tells what its page said."""
+    """A test that failed tells what its page said, whether it is tried again or not."""
     report = yield
-    page = item.funcargs.get("page")
-    context = item.funcargs.get("context")
-    pages = [page] if page else context.pages if context else []
-    if report.failed:
-        report.sections += [("the page", described(page)) for page in pages if hasattr(page, "said")]
+    if call.excinfo:
+        context = item.stash.get(CONTEXT, None)
+        pages = context.pages if context else [item.funcargs["page"]] if "page" in item.funcargs else []
+        told = "\n".join(described(page) for page in pages if hasattr(page, "said"))
+        report.sections.append(("the page", told))
+        item.warn(pytest.PytestWarning(f"{item.name}, {call.when}: {call.excinfo.exconly()}\n{told}"))
     return report
 
 
