@@ -46,13 +46,15 @@ GROUND = "meadow, day"
 TILES = {"tile_width": TILE, "tile_height": TILE, "overlap": OVERLAP}
 ENLARGED = {"enabled": True, **TILES, "upscaler_name": "Lanczos", "scale_factor": float(SCALE)}
 ALL, NONE, TRUE = "all", "none", "true"
-WAYS = {
-    "all named": ALL,
-    "ground and hour": NONE,
-    "words for each tile": "CLIP",
-    "true words": TRUE,
+WAYS: dict[str, tuple[str, dict[str, Any]]] = {
+    "all named": (ALL, {}),
+    "ground and hour": (NONE, {}),
+    "words for each tile": ("CLIP", {}),
+    "true words": (TRUE, {}),
+    "true words, colours held": (TRUE, {"hold_colours": True}),
 }
-"""What is said of things: all of them to every tile, none, what an interrogator says of a tile, or what it shows."""
+"""What is said of things: all of them to every tile, none, what an interrogator says of a tile, or what it shows; and
+more settings of Tiled Diffusion."""
 SIDE = NATIVE * SCALE
 WINDOWS = list(make_grid(SIDE // 8, SIDE // 8, TILE, TILE, OVERLAP).windows)
 THINGS = ("balloon", "red"), ("house", "white"), ("tree", "")
@@ -110,13 +112,15 @@ def true_words(seed: int) -> list[dict[str, Any]]:
 
 
 def draw(way: str, seed: int, start: Path) -> Image.Image:
-    words = WAYS[way]
+    words, more = WAYS[way]
     prompt = ", ".join(scene_of(seed).words) if words == ALL else GROUND
-    settings = {} if words in (ALL, NONE) else {"tile_prompts": true_words(seed) if words == TRUE else words}
+    settings: dict[str, Any] = {**ENLARGED, **more}
+    if words not in (ALL, NONE):
+        settings["tile_prompts"] = true_words(seed) if words == TRUE else words
     (picture,) = render.draw_once(
         *("--prompt", prompt, "--init", str(start), "--denoise", "0.5", "--steps", "15", "--cfg", "4"),
         *("--sampler", "DPM++ 2M", "--seed", str(seed)),
-        *("--script", "Tiled Diffusion", json.dumps({**ENLARGED, **settings})),
+        *("--script", "Tiled Diffusion", json.dumps(settings)),
     )
     return picture
 
@@ -176,7 +180,7 @@ def report(folder: Path, seeds: range) -> None:
                 for is_thing in (True, False)
             )
             print(
-                f"{way:22} {len(pictures)} pictures   as in the input {100 * np.mean(right):5.1f} % of "
+                f"{way:24} {len(pictures)} pictures   as in the input {100 * np.mean(right):5.1f} % of "
                 f"{np.size(right)} tiles   detail of things {of_things:.2f}, of the rest {of_rest:.2f}",
                 flush=True,
             )
@@ -204,9 +208,14 @@ def main() -> None:
                 draw(way, seed, start).save(path)
     report(options.keep, seeds)
     if options.sheet:
-        names = ("start", *WAYS)
-        rows = [[Image.open(options.keep / f"{name}-{seed}.png") for name in names] for seed in seeds[:2]]
-        save_contact_sheet(options.sheet, rows, 300 * len(names))
+        rows = [
+            [
+                Image.fromarray(enlarged(seed)),
+                *(Image.open(options.keep / f"{way}-{seed}.png") for way in WAYS),
+            ]
+            for seed in seeds[:2]
+        ]
+        save_contact_sheet(options.sheet, rows, 300 * len(rows[0]))
 
 
 if __name__ == "__main__":

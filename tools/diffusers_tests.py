@@ -64,6 +64,7 @@ def stand_in() -> None:
         if hasattr(transformers, name):
             local(getattr(transformers, name), diffusers_models.tokenizer)
     local(transformers.T5EncoderModel, lambda: diffusers_models.t5()["text_encoder_2"])
+    local(transformers.AutoConfig, lambda: diffusers_models.t5()["text_encoder_2"].config)
 
 
 def tiled(pipe: Any) -> ExitStack:
