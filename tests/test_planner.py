@@ -317,6 +317,18 @@ def test_a_tile_that_is_moved_inside_counts_as_where_it_was_wanted():
     assert torch.equal(last, torch.cat([torch.zeros(16, 15), whole[:, :25]], 1))
 
 
+def test_a_tile_that_is_moved_down_counts_as_where_it_was_wanted():
+    """As above, with the axes exchanged."""
+    grid = make_grid(16, 100, 16, 40, 10)
+    layout = Layout(Surface(100, 16), grid, "Mixture of Diffusers", 8, torch.device("cpu"), shift=True)
+    (batch,) = Planner(layout).plan(0).batches
+    whole = gaussian_weights(16, 40)
+    moved = batch.patches[0].window.y - (batch.patches[1].window.y - 30)
+    assert 0 < moved < 40
+    first = batch.patches[0].weights
+    assert torch.equal(first, torch.cat([whole[moved:], torch.zeros(moved, 16)]))
+
+
 def four_tiles(**more):
     """The plan of a canvas of 16x16 in tiles of 8 that do not overlap."""
     layout = Layout(
@@ -372,11 +384,28 @@ def test_the_nearest_place_down_the_canvas(wraps, words):
     assert [patch.words for patch in batch.patches] == words
 
 
-def test_nearness_is_that_of_the_straight_line():
-    """From the middle of the first tile, (4, 4): 3 down and 3 across is nearer than 5 across."""
-    spots = [WordSpot(7, 7, 1), WordSpot(4, 9, 2)]
-    (batch,) = four_tiles(spots=spots).batches
-    assert batch.patches[0].words == 1
+@pytest.mark.parametrize("wraps", [(False, False), (True, True)])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ((3, 3), (0, 5)),  # 18 < 25, though 6 > 5
+        ((3, 3.5), (0, 5)),  # 21.25 < 25
+        ((0, 4), (3, 3)),  # 16 < 18, though 64 > 54
+        ((3, 0), (0, 3.5)),
+    ],
+)
+def test_nearness_is_that_of_the_straight_line(first, second, wraps):
+    """Down and across from the middle of the first tile, (4, 4): the first place is the nearer one."""
+    spots = [WordSpot(4 + second[0], 4 + second[1], 2), WordSpot(4 + first[0], 4 + first[1], 1)]
+    layout = Layout(
+        Surface(32, 32, wraps),
+        make_grid(32, 32, 8, 8, 0, wraps),
+        "MultiDiffusion",
+        16,
+        torch.device("cpu"),
+        spots=spots,
+    )
+    assert Planner(layout).plan(0).batches[0].patches[0].words == 1
 
 
 def test_without_places_tiles_are_told_the_main_prompt():
