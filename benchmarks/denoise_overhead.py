@@ -8,9 +8,10 @@ those of the canvas: half a tile of overlap, shifted tiles, and an upscale tile 
 each tile by an img2img of its own (32 pixels of padding on each side, sides rounded up to 64 pixels); then with a
 second pass for its seams, over tiles centred on every inner border, and with a third over their crossings.
 
-Timed: a tiled denoiser call, without and with four regions, over the bare UNet calls on the same batches; then a
-whole picture beside `diffusers`' StableDiffusionPanoramaPipeline on the same weights, tiles, batches, sampler and
-steps. Both are timed in turns in one run; the median of the ratios counts, since machines are noisy.
+Timed: a tiled denoiser call, without and with four regions, over the bare UNet calls on the same batches; a step over
+a canvas of 8x8 tiles, shifted, over one with half a tile of overlap; then a whole picture beside `diffusers`'
+StableDiffusionPanoramaPipeline on the same weights, tiles, batches, sampler and steps. All are timed in turns in one
+run; the median of the ratios counts, since machines are noisy.
 """
 
 from __future__ import annotations
@@ -84,11 +85,13 @@ def seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def compare_calls(checkpoint: Path, rounds: int) -> None:
-    """Tiled denoiser calls, without and with regions, and the bare calls of the same batches."""
+def tiled_call(
+    checkpoint: Path, height: int, width: int
+) -> tuple[Callable[..., object], Callable[..., object]]:
+    """`run(plan, denoise)`, a tiled call on a canvas of this size, and `denoise`, the bare network's."""
     unet = load_checkpoint(checkpoint).unet
     context = torch.randn(ROWS, 77, unet.config.cross_attention_dim)
-    x, sigma = torch.randn(ROWS, 4, CANVAS_H, CANVAS_W), torch.full((ROWS,), 500.0)
+    x, sigma = torch.randn(ROWS, 4, height, width), torch.full((ROWS,), 500.0)
     cond = {"c_crossattn": [context], "c_concat": [torch.zeros(ROWS, 5, 1, 1)]}
     texts = torch.randn(1 + len(REGIONS), ROWS, *context.shape[1:])
 
@@ -102,13 +105,36 @@ def compare_calls(checkpoint: Path, rounds: int) -> None:
 
         fuse(plan, model, x, sigma, cond)
 
-    grid = make_grid(CANVAS_W, CANVAS_H, TILE, TILE, OVERLAP)
+    return run, denoise
+
+
+def compare_calls(checkpoint: Path, rounds: int) -> None:
+    """Tiled denoiser calls, without and with regions, and the bare calls of the same batches."""
+    run, denoise = tiled_call(checkpoint, CANVAS_H, CANVAS_W)
+    grid, device = make_grid(CANVAS_W, CANVAS_H, TILE, TILE, OVERLAP), torch.device("cpu")
     for method in WEIGHTINGS:
         for label, regions in ((method, ()), (f"{method}, {len(REGIONS)} regions", REGIONS)):
-            plan = Planner(Layout(Surface(CANVAS_H, CANVAS_W), grid, method, BATCH, x.device, regions)).plan(
-                0
-            )
-            compare_call(label, functools.partial(run, plan), denoise, rounds)
+            layout = Layout(Surface(CANVAS_H, CANVAS_W), grid, method, BATCH, device, regions)
+            compare_call(label, functools.partial(run, Planner(layout).plan(0)), denoise, rounds)
+
+
+def compare_shifted(checkpoint: Path, rounds: int) -> None:
+    """A step over the canvas of 8x8 tiles: shifted, and with half a tile of overlap."""
+    side, device = 8 * TILE, torch.device("cpu")
+    run, denoise = tiled_call(checkpoint, side, side)
+
+    def step(overlap: int, shift: bool) -> Callable[[], object]:
+        grid = make_grid(side, side, TILE, TILE, overlap)
+        layout = Layout(Surface(side, side), grid, "MultiDiffusion", BATCH, device, shift=shift)
+        return functools.partial(run, Planner(layout).plan(1), denoise)
+
+    half, shifted = step(OVERLAP, False), step(4, True)
+    shifted()  # warm up
+    times = [(seconds(half), seconds(shifted)) for _ in range(rounds)]
+    ratio = statistics.median(time / half_time for half_time, time in times)
+    print(
+        f"tile {TILE}, a step over {side}x{side}: shifted / half a tile of overlap = {ratio:.3f}", flush=True
+    )
 
 
 def compare_call(label: str, run: Callable[..., object], denoise: Callable[..., object], rounds: int) -> None:
@@ -183,8 +209,10 @@ def main() -> None:
     if options.work:
         return
     webui.initialize(str(options.checkpoint))
+    few = max(3, options.rounds // 5)
     compare_calls(options.checkpoint, options.rounds)
-    compare_pictures(options.checkpoint, max(3, options.rounds // 5))
+    compare_shifted(options.checkpoint, few)
+    compare_pictures(options.checkpoint, few)
 
 
 if __name__ == "__main__":
