@@ -203,3 +203,10 @@ def test_gaussian_weights_follow_the_paper_on_each_axis():
     assert abs(weights[20, 3] - expected) < 1e-6
     assert weights.min() > 0
     assert (uniform_weights(3, 2) == torch.ones(2, 3)).all()
+
+
+def test_literal_phases():
+    """Half a stride at first, then the golden and the silver ratio on."""
+    assert phases(0) == (0.5, 0.5)
+    assert phases(1) == pytest.approx((0.5 + (5**0.5 - 1) / 2 - 1, 0.5 + 2**0.5 - 1))
+    assert phases(3) == pytest.approx(((0.5 + 3 * (5**0.5 - 1) / 2) % 1, (0.5 + 3 * (2**0.5 - 1)) % 1))

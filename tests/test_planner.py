@@ -283,6 +283,16 @@ def test_a_shape_in_front_fades_along_its_outline():
     assert torch.equal(feather_mask(15, 15, 0.0, shape=mask), mask.float())
 
 
+def test_a_shape_fades_at_its_boxs_edges_too():
+    """A frame, at most five pixels thick from its box to its hole: over half of that it fades."""
+    frame = torch.ones(20, 20, dtype=torch.bool)
+    frame[10, 10] = False
+    faded = feather_mask(20, 20, 0.5, shape=frame)
+    assert torch.equal(faded[:4, 10], torch.tensor([0, 0.25, 1, 1]))
+    assert torch.equal(faded[0], torch.zeros(20))
+    assert torch.equal(faded, faded.T)
+
+
 def test_tiles_are_drawn_where_a_mask_leaves_room_and_noise_is_its_own_inside_only():
     mask = torch.zeros(H, W, dtype=torch.bool)
     mask[:, : W // 2] = True
