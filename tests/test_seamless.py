@@ -158,3 +158,15 @@ def test_a_pointwise_model_rolls_with_shifted_tiles_by_any_k(method):
     alone = torch.ones(SIZE, dtype=torch.bool)
     alone[4:16, 44:], alone[4:16, :12] = False, False
     assert torch.allclose(rolled.roll((-7, -3), (-2, -1))[..., alone], still[..., alone], atol=1e-5)
+
+
+@pytest.mark.parametrize("closed", [(True, False), (False, True), (True, True)])
+def test_a_shapes_feather_goes_round_with_the_shape(closed):
+    """A disk in a box as large as a canvas that is closed: rolled over the join, it fades as it did."""
+    rows, columns = torch.meshgrid(torch.arange(24), torch.arange(24), indexing="ij")
+    disk = (rows - 12) ** 2 + (columns - 12) ** 2 <= 64
+    axes = [axis for axis in (0, 1) if closed[axis]]
+    faded = feather_mask(24, 24, 0.5, closed=closed, shape=disk)
+    rolled = feather_mask(24, 24, 0.5, closed=closed, shape=disk.roll([12] * len(axes), axes))
+    assert 0 < faded[12, 6] < 1
+    assert torch.equal(rolled, faded.roll([12] * len(axes), axes))
