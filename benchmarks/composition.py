@@ -61,6 +61,8 @@ SMALLEST = 1 / 600
 """Area of a subject, of a square as high as the picture; the native one has 1/115 and more."""
 GAPS = {"balloon": 1 / 36, "boat": 1 / 36, "house": 1 / 23}
 """What is closed between parts in the subject's colour, of the picture's height: doors are wide."""
+SEA = 0.6
+"""How far down sails begin: what is blue below is their reflection, or waves, as are parts that lie."""
 WALL = 0.09
 """Height of a house's walls, of the picture's; a hazy horizon is as white, but lower."""
 
@@ -86,7 +88,8 @@ def is_subject(kind: str, picture: np.ndarray) -> np.ndarray:
 
 
 def subjects(kind: str, picture: np.ndarray) -> int:
-    """How many parts in the subject's colour are large enough, and lie where one would: houses stand on the ground."""
+    """How many parts in the subject's colour are large enough, and lie where one would: houses stand on the ground,
+    and sails rise above the horizon."""
     height = picture.shape[0]
     radius = GAPS[kind] * height / 2
     around = ndimage.distance_transform_edt(~np.pad(is_subject(kind, picture), height // 8)) <= radius
@@ -102,7 +105,8 @@ def subjects(kind: str, picture: np.ndarray) -> int:
         if (labels[rows, columns] == number).sum() < SMALLEST * height**2:
             continue
         stands = middle - height // 8 >= 0.6 * height and tall >= WALL * height and wide <= 4 * tall
-        found += kind != "house" or stands
+        sails = rows.start - height // 8 < SEA * height and tall >= 0.7 * wide
+        found += {"house": stands, "boat": sails}.get(kind, True)
     return found
 
 
