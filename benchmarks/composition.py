@@ -217,17 +217,17 @@ def main() -> None:
                 kept.write_text(json.dumps(works))
     report(folder, works, ways, seeds)
     if options.sheet:
-        kept = [(kind, way) for kind in PROMPTS for way in ways]
+        shown = [(kind, way) for kind in PROMPTS for way in ways]
         rows = [
             [
                 Image.open(folder / f"{way}-{kind}-{seed}.png")
                 for seed in seeds
                 if f"{way}/{kind}/{seed}" in works
             ]
-            for kind, way in kept
+            for kind, way in shown
         ]
-        titles = [f"{way}: {PROMPTS[kind]}" for kind, way in kept]
-        save_contact_sheet(options.sheet, rows, 200 * len(rows[0]), titles)
+        titles = [f"{way}: {PROMPTS[kind]}" for kind, way in shown]
+        save_contact_sheet(options.sheet, rows, 200 * len(seeds), titles)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,10 @@ GAP, TITLE = 6, 18
 def save_contact_sheet(
     path: Path, rows: Sequence[Sequence[Image.Image]], width: int, titles: Sequence[str] = ()
 ) -> None:
-    """Rows of pictures, each row scaled to `width` pixels and below its title, if it has one."""
+    """Rows of pictures, each scaled to `width` pixels and below its title, if it has one; empty ones are left out."""
     above = TITLE if titles else 0
+    titles = [title for title, row in zip(titles, rows) if row]
+    rows = [row for row in rows if row]
     scaled = []
     for row in rows:
         factor = (width - GAP * (len(row) - 1)) / sum(image.width for image in row)

@@ -282,8 +282,9 @@ def main() -> None:
     if options.sheet:
         ways = list(job.ways)
         rows = [
-            [Image.open(job.path(sampler, way, row)) for way in ways]
+            [Image.open(path) for path in paths if path.exists()]
             for row, sampler in enumerate(job.samplers)
+            for paths in [[job.path(sampler, way, row % job.pictures) for way in ways]]
         ]
         titles = [f"{sampler}: {', '.join(ways)}" for sampler in job.samplers]
         save_contact_sheet(options.sheet, rows, job.width // 2 * len(ways), titles)

@@ -315,28 +315,18 @@ def test_a_background_region_whose_shape_is_hidden_is_not_drawn():
     assert sorted({word for words in seen for word in words}) == [0, 2]
 
 
-def test_a_tile_that_is_moved_inside_counts_as_where_it_was_wanted():
+@pytest.mark.parametrize("down", [False, True])
+def test_a_tile_that_is_moved_inside_counts_as_where_it_was_wanted(down):
     """So that two tiles weigh alike in the middle of what they share, at the canvas' edge too."""
-    grid = make_grid(100, 16, 40, 16, 10)
-    layout = Layout(Surface(16, 100), grid, "Mixture of Diffusers", 8, torch.device("cpu"), shift=True)
+    grid = make_grid(16, 100, 16, 40, 10) if down else make_grid(100, 16, 40, 16, 10)
+    surface = Surface(100, 16) if down else Surface(16, 100)
+    layout = Layout(surface, grid, "Mixture of Diffusers", 8, torch.device("cpu"), shift=True)
     (batch,) = Planner(layout).plan(0).batches
     whole = gaussian_weights(40, 16)
-    first, second, third, last = (patch.weights for patch in batch.patches)
+    first, second, third, last = (patch.weights.T if down else patch.weights for patch in batch.patches)
     assert torch.equal(torch.stack([second, third]), torch.stack([whole, whole]))
     assert torch.equal(first, torch.cat([whole[:, 15:], torch.zeros(16, 15)], 1))
     assert torch.equal(last, torch.cat([torch.zeros(16, 15), whole[:, :25]], 1))
-
-
-def test_a_tile_that_is_moved_down_counts_as_where_it_was_wanted():
-    """As above, with the axes exchanged."""
-    grid = make_grid(16, 100, 16, 40, 10)
-    layout = Layout(Surface(100, 16), grid, "Mixture of Diffusers", 8, torch.device("cpu"), shift=True)
-    (batch,) = Planner(layout).plan(0).batches
-    whole = gaussian_weights(16, 40)
-    moved = batch.patches[0].window.y - (batch.patches[1].window.y - 30)
-    assert 0 < moved < 40
-    first = batch.patches[0].weights
-    assert torch.equal(first, torch.cat([whole[moved:], torch.zeros(moved, 16)]))
 
 
 def four_tiles(**more):

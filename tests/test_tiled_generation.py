@@ -293,22 +293,16 @@ def test_shifted_tiles_stay_for_a_step_and_move_for_the_next(webui, plans, sampl
 
 
 @pytest.mark.parametrize(
-    ("size", "tile", "overlap", "moves"),
+    ("width", "height", "overlap", "moves"),
     [
-        ((256, 128), (16, 16), 0, "across"),  # a tile as high as the canvas
-        ((128, 256), (16, 16), 4, "down"),
-        ((256, 256), (16, 16), 0, "both"),
-        (
-            (136, 136),
-            (16, 16),
-            4,
-            "neither",
-        ),  # just larger than a tile: all stay inside, what counts of them moves
+        (256, 128, 0, "across"),  # a tile as high as the canvas
+        (128, 256, 4, "down"),
+        (256, 256, 0, "both"),
+        (136, 136, 4, "neither"),  # just larger than a tile: all stay inside, what counts of them moves
     ],
 )
-def test_shifted_tiles_move_where_there_are_several(webui, plans, size, tile, overlap, moves):
-    settings = {"tile_width": tile[0], "tile_height": tile[1], "overlap": overlap}
-    width, height = size
+def test_shifted_tiles_move_where_there_are_several(webui, plans, width, height, overlap, moves):
+    settings = {"tile_width": 16, "tile_height": 16, "overlap": overlap}
     drawn = {"width": width, "height": height, "steps": 4}
     shifted = pixels(webui.draw(SHIFTED | settings, **drawn))
     walked = [
