@@ -32,12 +32,12 @@ from scipy import ndimage
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.contact_sheet import save_contact_sheet  # noqa: E402
 from benchmarks.measures import detail  # noqa: E402
 from miniwebui import render, webui  # noqa: E402
 from painted_world.painter import Scene, Thing, View, paint_view  # noqa: E402
 from tile_host.pixels import as_image, as_tensor  # noqa: E402
 from tile_methods.stages import Size, native_size  # noqa: E402
+from tools.contact_sheet import contact_sheet  # noqa: E402
 
 SIDE = 32
 SCENES = {
@@ -227,7 +227,7 @@ def main() -> None:
             for kind, way in shown
         ]
         titles = [f"{way}: {PROMPTS[kind]}" for kind, way in shown]
-        save_contact_sheet(options.sheet, rows, 200 * len(seeds), titles)
+        contact_sheet(rows, 200 * len(seeds), titles).save(options.sheet, quality=88)
 
 
 if __name__ == "__main__":

@@ -28,10 +28,10 @@ from diffusers import StableDiffusionPanoramaPipeline, StableDiffusionPipeline
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.contact_sheet import save_contact_sheet  # noqa: E402
 from benchmarks.seams import HEIGHT, PROMPTS, TILE, WIDTH, seam_ratios  # noqa: E402
 from examples.tiled_vae import demo_pipeline  # noqa: E402
 from tile_diffusers import tiled_diffusion  # noqa: E402
+from tools.contact_sheet import contact_sheet  # noqa: E402
 
 BATCH = 4
 
@@ -133,7 +133,7 @@ def main() -> None:
         print(f"{name:33} {ratio:6.3f} {like:7.3f} {other:6.3f}")
     print(f"denoiser's calls, tiled / the network's own: {statistics.median(cost):.3f}")
     if arguments.sheet:
-        save_contact_sheet(arguments.sheet, rows, WIDTH * len(rows[0]) // 2)
+        contact_sheet(rows, WIDTH * len(rows[0]) // 2).save(arguments.sheet, quality=88)
 
 
 if __name__ == "__main__":

@@ -40,11 +40,11 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.contact_sheet import save_contact_sheet  # noqa: E402
 from miniwebui import render, webui  # noqa: E402
 from painted_world.judge import Judge  # noqa: E402
 from painted_world.painter import GROUNDS, TIMES  # noqa: E402
 from tile_utils.grid import Axis, make_axis, phases  # noqa: E402
+from tools.contact_sheet import contact_sheet  # noqa: E402
 
 NATIVE, TILE, BAND, SEGMENT, CROPS = 256, 32, 32, 128, 6
 PROMPTS = [f"{ground}, {hour}" for hour in TIMES for ground in GROUNDS]
@@ -287,7 +287,7 @@ def main() -> None:
             for paths in [[job.path(sampler, way, row % job.pictures) for way in ways]]
         ]
         titles = [f"{sampler}: {', '.join(ways)}" for sampler in job.samplers]
-        save_contact_sheet(options.sheet, rows, job.width // 2 * len(ways), titles)
+        contact_sheet(rows, job.width // 2 * len(ways), titles).save(options.sheet, quality=88)
 
 
 if __name__ == "__main__":

@@ -26,8 +26,8 @@ from PIL import Image, ImageDraw
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.contact_sheet import save_contact_sheet  # noqa: E402
 from miniwebui import render, webui  # noqa: E402
+from tools.contact_sheet import contact_sheet  # noqa: E402
 
 DEMO = ROOT / "miniwebui/models/Stable-diffusion/demo.safetensors"
 GROUNDS = ("sea", "meadow", "desert", "forest", "mountains", "city skyline")
@@ -170,7 +170,7 @@ def main() -> None:
             [framed(picture, [BALLOON]) for picture in with_balloon[start : start + 2]] for start in (0, 2)
         ]
         rows += [[framed(picture, two) for picture in side_by_side[start : start + 2]] for start in (0, 2)]
-        save_contact_sheet(options.sheet, rows, 4 * SIDE)
+        contact_sheet(rows, 4 * SIDE).save(options.sheet, quality=88)
 
 
 if __name__ == "__main__":

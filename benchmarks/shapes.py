@@ -25,9 +25,9 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.contact_sheet import save_contact_sheet  # noqa: E402
 from benchmarks.regions import DEMO, Picture, draw  # noqa: E402
 from miniwebui import webui  # noqa: E402
+from tools.contact_sheet import contact_sheet  # noqa: E402
 
 SIDE, LATENT = 256, 8
 KINDS = ("foreground", "background")
@@ -115,7 +115,7 @@ def main() -> None:
     seeds = range(1, options.seeds + 1)
     rows = [[Image.fromarray(p.astype(np.uint8)) for p in letters(seeds, kind)[:4]] for kind in KINDS]
     if options.sheet:
-        save_contact_sheet(options.sheet, rows, 2048)
+        contact_sheet(rows, 2048).save(options.sheet, quality=88)
 
 
 if __name__ == "__main__":

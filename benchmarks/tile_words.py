@@ -35,11 +35,11 @@ from scipy import ndimage
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.contact_sheet import save_contact_sheet  # noqa: E402
 from benchmarks.measures import detail  # noqa: E402
 from miniwebui import render, webui  # noqa: E402
 from painted_world.painter import Scene, Thing, View, paint_view  # noqa: E402
 from tile_utils.grid import make_grid  # noqa: E402
+from tools.contact_sheet import contact_sheet  # noqa: E402
 
 NATIVE, SCALE, TILE, OVERLAP = 256, 4, 32, 16
 GROUND = "meadow, day"
@@ -215,7 +215,7 @@ def main() -> None:
             ]
             for seed in seeds[:2]
         ]
-        save_contact_sheet(options.sheet, rows, 300 * len(rows[0]))
+        contact_sheet(rows, 300 * len(rows[0])).save(options.sheet, quality=88)
 
 
 if __name__ == "__main__":

@@ -195,6 +195,26 @@ def test_where_a_region_lies_on_a_canvas_of_40x24(box, multiple, window):
     assert region_window(*box, Surface(24, 40), multiple) == window
 
 
+@pytest.mark.parametrize(
+    ("box", "multiple", "window"),
+    [
+        ((0.25, 0.5, 0.5, 0.25), 1, Window(12, 10, 6, 20)),
+        ((0.26, 0.53, 0.51, 0.26), 1, Window(12, 10, 7, 21)),  # ends at 18.96 and 30.8
+        ((0.26, 0.53, 0.51, 0.26), 4, Window(12, 8, 8, 24)),
+        ((0.26, 0.53, 0.5, 0.4), 1, Window(12, 10, 11, 21)),  # ends at 22.32 and 30.4, is 9.6 x 20
+        (
+            (0.7, 0.1, 0.1, 0.2),
+            1,
+            Window(2, 28, 6, 4),
+        ),  # 0.7 + 0.1 is a little less than 0.8, 0.1 + 0.2 more than 0.3
+        ((0.3, 0.0, 0.3, 1.0), 4, Window(0, 12, 24, 12)),
+        ((0.1, 0.0, 0.2, 1.0), 4, Window(0, 4, 24, 8)),  # 12.000000000000002
+    ],
+)
+def test_a_window_that_covers_all_of_a_region(box, multiple, window):
+    assert region_window(*box, Surface(24, 40), multiple, covered=True) == window
+
+
 def test_gaussian_weights_follow_the_paper_on_each_axis():
     weights = gaussian_weights(24, 40)
     assert weights.shape == (40, 24)

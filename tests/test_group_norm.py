@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from tests.two_devices import SECOND, TwoDevices
 from tile_utils.group_norm import Affine, Moments, affine, measure, pool
 
 
@@ -45,6 +46,27 @@ def test_the_norm_of_every_image_that_stands_several_times():
     ).images(2)
     assert change.scale[:, 0, 0, 0].tolist() == [1, 1, 2, 2]
     assert change.shift[:, 0, 0, 0].tolist() == [3, 3, 4, 4]
+
+
+def test_what_is_counted_are_the_values_of_a_group():
+    assert measure(torch.zeros(2, 8, 3, 5), 4).count == 30
+    assert pool([measure(torch.zeros(2, 8, rows, 5), 4) for rows in (1, 2)]).count == 30
+
+
+def test_on_another_device_a_piece_stays_there_until_pieces_are_pooled():
+    """In float32, whatever the piece has; the norm's weights are where the result has to be."""
+    x, norm = torch.randn(2, 8, 6, 7) * 3 + 1, nn.GroupNorm(4, 8)
+    wanted = norm(x)
+    with TwoDevices() as devices:
+        piece, norm = x.to(SECOND, torch.float64), norm.to(SECOND)
+        devices.moved = 0
+        moments = measure(piece, 4)
+        assert (devices.moved, moments.count, moments.mean.device) == (0, 84, SECOND)
+        assert moments.mean.dtype == moments.var.dtype == torch.float32
+        change = affine(norm, pool([moments]))
+        assert change.scale.device == change.shift.device == SECOND
+        found = piece.float() * change.scale + change.shift
+    assert torch.allclose(found, wanted, atol=1e-5)
 
 
 def test_a_large_mean_does_not_drown_the_variance():

@@ -64,6 +64,13 @@ def test_a_region_goes_on_where_edges_are_joined(box, window):
     assert region_window(*box, Surface(24, 40, AROUND)) == window
 
 
+@pytest.mark.parametrize(
+    ("wraps", "window"), [((True, False), Window(18, 30, 12, 10)), ((False, True), Window(18, 30, 6, 20))]
+)
+def test_a_region_ends_at_the_edge_that_is_not_joined(wraps, window):
+    assert region_window(0.75, 0.75, 0.5, 0.5, Surface(24, 40, wraps)) == window
+
+
 def test_what_goes_all_around_has_no_edges():
     around = Surface(8, 20, (False, True))
     assert around.closed(Window(2, 5, 3, 20)) == (False, True)
@@ -170,3 +177,13 @@ def test_a_shapes_feather_goes_round_with_the_shape(closed):
     rolled = feather_mask(24, 24, 0.5, closed=closed, shape=disk.roll([12] * len(axes), axes))
     assert 0 < faded[12, 6] < 1
     assert torch.equal(rolled, faded.roll([12] * len(axes), axes))
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_shape_that_ends_at_a_join_fades_there(axis):
+    """A band of six, up to the edge that is joined to the opposite one, where nothing of it is."""
+    band = torch.zeros(20, 20, dtype=torch.bool)
+    band.narrow(axis, 0, 6).fill_(True)
+    faded = feather_mask(20, 20, 1.0, closed=(True, True), shape=band)
+    wanted = torch.tensor([0.0, 1.0, 2.0, 2.0, 1.0, 0.0, *[0.0] * 14])
+    assert torch.equal(faded, (wanted / 3).square().unsqueeze(1 - axis).expand(20, 20))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import shlex
 import tempfile
 from pathlib import Path
 
 from PIL import Image
+
+from tools.contact_sheet import GAP, contact_sheet
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs/images"
@@ -55,32 +58,27 @@ def draw(commands: list[list[str]], folder: Path, *more: str) -> dict[str, Image
 def before_and_after(small: Image.Image, large: Image.Image, side: int = 640) -> Image.Image:
     """The same part of both at the size of the larger, one beside the other."""
     box = (large.width * 4 // 9, large.height // 3, large.width * 4 // 9 + side, large.height // 3 + side)
-    sheet = Image.new("RGB", (2 * side + 8, side), "white")
-    sheet.paste(small.resize(large.size, Image.Resampling.BICUBIC).crop(box), (0, 0))
-    sheet.paste(large.crop(box), (side + 8, 0))
-    return sheet
+    pair = small.resize(large.size, Image.Resampling.BICUBIC), large
+    return contact_sheet([[image.crop(box) for image in pair]], 2 * side + GAP)
 
 
 def below(hint: Image.Image, picture: Image.Image, width: int = 1408, left: int = 700) -> Image.Image:
     """Two parts of a wide drawing, each over what was painted after it."""
-    sheet = Image.new("RGB", (width, 4 * picture.height + 12), "white")
-    for number in range(2):
-        box = (left + number * width, 0, left + (number + 1) * width, picture.height)
-        for row, strip in enumerate((hint.convert("RGB"), picture)):
-            sheet.paste(strip.crop(box), (0, (2 * number + row) * (picture.height + 4)))
-    return sheet
+    boxes = [(left + number * width, 0, left + (number + 1) * width, picture.height) for number in range(2)]
+    return contact_sheet(
+        [[strip.crop(box)] for box in boxes for strip in (hint.convert("RGB"), picture)], width
+    )
 
 
 def beside(hint: Image.Image, picture: Image.Image, width: int = 704) -> Image.Image:
     """Both, one beside the other."""
-    height = width * picture.height // picture.width
-    sheet = Image.new("RGB", (2 * width + 8, height), "white")
-    for number, each in enumerate((hint.convert("RGB"), picture)):
-        sheet.paste(each.resize((width, height), Image.Resampling.LANCZOS), (number * (width + 8), 0))
-    return sheet
+    return contact_sheet([[hint.convert("RGB"), picture]], 2 * width + GAP)
 
 
 def main() -> None:
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     from miniwebui import webui
 
     webui.initialize()

@@ -17,8 +17,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from miniwebui import render, webui  # noqa: E402
+from tools.contact_sheet import contact_sheet  # noqa: E402
 
-WIDTH, HEIGHT, GAP = 1024, 256, 8
+WIDTH, HEIGHT = 1024, 256
 MOON = {"x": 0.875, "y": 0.0, "w": 0.25, "h": 1.0, "prompt": "moon", "blend_mode": "Foreground", "seed": 5}
 
 
@@ -27,16 +28,8 @@ def drawn(seed: int, seamless: str) -> Image.Image:
     settings = {"enabled": True, "tile_width": 32, "tile_height": 32, "overlap": 16, "seamless": seamless}
     settings |= {"draw_background": True, "enable_bbox_control": True, "regions": [{"enable": True, **MOON}]}
     (picture,) = render.draw_once(
-        *(
-            "--prompt",
-            "mountains, night",
-            "--seed",
-            str(seed),
-            "--width",
-            str(WIDTH),
-            "--height",
-            str(HEIGHT),
-        ),
+        *("--prompt", "mountains, night", "--seed", str(seed)),
+        *("--width", str(WIDTH), "--height", str(HEIGHT)),
         *("--script", "Tiled Diffusion", json.dumps(settings)),
     )
     return Image.fromarray(np.roll(np.asarray(picture), WIDTH // 2, axis=1))
@@ -50,10 +43,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=3)
     options = parser.parse_args()
     webui.initialize()
-    sheet = Image.new("RGB", (WIDTH, 2 * HEIGHT + GAP), "white")
-    for row, seamless in enumerate(("Off", "Horizontal")):
-        sheet.paste(drawn(options.seed, seamless), (0, row * (HEIGHT + GAP)))
-    sheet.save(options.path, quality=92)
+    rows = [[drawn(options.seed, seamless)] for seamless in ("Off", "Horizontal")]
+    contact_sheet(rows, WIDTH).save(options.path, quality=92)
 
 
 if __name__ == "__main__":

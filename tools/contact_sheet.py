@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from PIL import Image, ImageDraw
 
 GAP, TITLE = 6, 18
 
 
-def save_contact_sheet(
-    path: Path, rows: Sequence[Sequence[Image.Image]], width: int, titles: Sequence[str] = ()
-) -> None:
+def contact_sheet(
+    rows: Sequence[Sequence[Image.Image]], width: int, titles: Sequence[str] = ()
+) -> Image.Image:
     """Rows of pictures, each scaled to `width` pixels and below its title, if it has one; empty ones are left out."""
     above = TITLE if titles else 0
     titles = [title for title, row in zip(titles, rows) if row]
@@ -33,5 +32,4 @@ def save_contact_sheet(
             sheet.paste(image, (left, top + above))
             left += image.width + GAP
         top += above + GAP + max(image.height for image in row)
-    sheet.save(path, quality=88)
-    print(f"Wrote {path}")
+    return sheet
