@@ -238,3 +238,20 @@ def test_colours_are_held_in_the_stages(webui):
     ]
     assert errors[0] > 3 * errors[1]
     assert errors[1] < 4
+
+
+def test_flow_models_fade_the_latent_out_as_noise_comes_in(webui, monkeypatch):
+    """As SD3 does: x = (1 - t) latent + t noise, where noise is sigma = t / (1 - t) times as strong as the latent."""
+
+    def add_noise_to_latent(latent, noise, sigma):
+        return (1 - sigma) * latent + sigma * noise
+
+    monkeypatch.setattr(webui.shared.sd_model, "add_noise_to_latent", add_noise_to_latent, raising=False)
+    p = webui.prepare(COMPOSED, **CANVAS, steps=20)
+    p.sampler = sd_samplers.create_sampler("Euler", webui.shared.sd_model)
+    monkeypatch.setattr(p.sampler, "get_sigmas", lambda p, steps: torch.linspace(1, 0, steps + 1))
+    assert composition.host.stages.entry(p, 1.5) == (12, 8)  # 0.6, then 11 from 0.55 on
+    latent, noise, sigma = torch.randn(1, 4, 8, 8), torch.randn(1, 4, 8, 8), torch.tensor(0.6)
+    noisy = add_noise_to_latent(latent, noise, sigma)
+    found = composition.host.sampling.noise_between(latent, noisy, sigma)
+    assert torch.allclose(found, noise, atol=1e-5)
