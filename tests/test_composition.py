@@ -11,10 +11,10 @@ from tests.cheap_model import cheap_unet  # noqa: F401
 from tile_host import composition
 from tile_utils.settings import SettingsError
 
-TILED = {"enabled": True, "tile_width": 16, "tile_height": 16, "overlap": 8}
+TILED = {"enabled": True, "tile_width": 24, "tile_height": 16, "overlap": 8}
 COMPOSED = TILED | {"composition_first": True}
-CANVAS = {"width": 192, "height": 128}  # 24x16 latent pixels, drawn at 20x12 first
-FIRST, TILE = (12, 20), (16, 16)
+CANVAS = {"width": 320, "height": 192}  # 40x24 latent pixels, drawn at 20x12 first
+FIRST, TILE = (12, 20), (16, 24)
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +53,7 @@ def test_the_first_picture_is_the_hosts_own_of_that_size(webui, seen):
     alone = [x for x, _, _ in seen]
     seen.clear()
     processed = webui.draw(COMPOSED, **CANVAS, **options)
-    assert pixels(processed).shape == (2, 128, 192, 3)
+    assert pixels(processed).shape == (2, 192, 320, 3)
     assert shapes(seen) == [FIRST, TILE]
     within = [x for x, _, _ in seen if tuple(x.shape[-2:]) == FIRST]
     assert len(within) == len(alone)
@@ -93,7 +93,7 @@ def test_the_noise_that_is_put_in_is_what_the_model_is_told(webui, monkeypatch, 
 
         with monkeypatch.context() as patch:
             patch.setattr(kind, "sample_img2img", sample_img2img)
-            one_tile = COMPOSED | {"tile_width": 64, "tile_height": 64}
+            one_tile = COMPOSED | {"tile_width": 64, "tile_height": 48}
             webui.draw(one_tile, **CANVAS, sampler_name=sampler, steps=3)
         latent, noise = given[-1]
         x, t = next((x, t) for x, t, _ in seen if x.shape[-2:] == latent.shape[-2:])
@@ -120,14 +120,14 @@ def test_regions_are_drawn_in_every_part(webui, seen):
     found = shapes(seen)
     assert FIRST in found
     assert (9, 10) in found  # of 12x20
-    assert (12, 12) in found  # of 16x24
+    assert (18, 20) in found  # of 24x40
 
 
 def test_hires_fix_enlarges_what_was_composed(webui, seen):
     processed = webui.draw(
         COMPOSED, **CANVAS, enable_hr=True, hr_scale=1.5, hr_upscaler="Lanczos", denoising_strength=0.5
     )
-    assert pixels(processed).shape == (1, 192, 288, 3)
+    assert pixels(processed).shape == (1, 288, 480, 3)
     assert shapes(seen) == [FIRST, TILE]
 
 
@@ -184,7 +184,7 @@ def test_the_host_is_told_of_every_pass(webui, monkeypatch):
 def test_nothing_is_left_of_it(webui):
     p = webui.prepare(COMPOSED, **CANVAS)
     webui.process(p)
-    assert (p.width, p.height) == (192, 128)
+    assert (p.width, p.height) == (320, 192)
     assert not {"sampler", "rng", "c", "uc"} & {
         name for name in vars(p) if "Wrapper" in type(vars(p)[name]).__name__
     }
@@ -231,7 +231,7 @@ def test_colours_are_held_in_the_stages(webui):
     def low(picture):
         return ndimage.gaussian_filter(picture.astype(float), (0, 16, 16, 0))[:, 16:-16, 16:-16]
 
-    first = webui.draw(None, width=FIRST[1] * 8, height=FIRST[0] * 8).images[0].resize((192, 128))
+    first = webui.draw(None, width=FIRST[1] * 8, height=FIRST[0] * 8).images[0].resize((320, 192))
     errors = [
         np.abs(low(pixels(webui.draw(settings, **CANVAS))) - low(np.asarray(first)[None])).mean()
         for settings in (COMPOSED, COMPOSED | {"hold_colours": True})

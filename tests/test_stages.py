@@ -47,7 +47,7 @@ def test_a_ribbon_is_drawn_in_tiles_of_half_the_models_side():
     """1:20: a picture of one height of the model would have 14 rows."""
     plan = compose(Size(128, 2560), 64, 0.5)
     assert plan.first == Size(32, 640)
-    assert s.tile_sides(plan.first, 64) == (32, 128)
+    assert s.tiles_of_first(plan.first, 64) == s.Tiles(32, 128, 16, False)
     assert len(plan.stages) == 2
     assert not compose(Size(32, 640), 64, 0.5).stages  # nothing to compose
 

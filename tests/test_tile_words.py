@@ -172,7 +172,7 @@ def test_it_looks_between_the_stages(webui, monkeypatch, told, sayings):
         webui.shared.interrogator, "interrogate", lambda picture: seen.append(picture.size) or "tree"
     )
     webui.draw(TILED | {"composition_first": True, "tile_prompts": "CLIP"}, **SIZE)
-    assert seen == [(128, 128)] * 2
+    assert seen == [(192, 96)] * 4  # tiles of a stage have the shape of the canvas
 
 
 def test_an_interrogators_own_job_leaves_the_generation_its(webui, monkeypatch):

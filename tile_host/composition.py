@@ -14,7 +14,7 @@ from torch import Tensor
 from tile_host.door import host
 from tile_host.pixels import as_image, as_tensor
 from tile_host.upscaling import check_upscaler, enlarged
-from tile_methods.stages import Composition, Size, compose, tile_sides
+from tile_methods.stages import Composition, Size, Tiles, compose, tiles_of_first, tiles_of_stage
 from tile_utils.settings import SettingsError, TiledDiffusionSettings
 from tile_utils.surface import OPT_F
 
@@ -31,26 +31,18 @@ class Part:
     """A pass of a picture that is composed first.
 
     Args:
-        tile: (height, width) of the tiles that the first picture is drawn in; None in a stage, which has the page's.
+        tiles: that it is drawn in, instead of the page's.
+        is_first: is it drawn from noise alone?
         late: model calls of the whole schedule that come before a stage.
     """
 
     name: str
-    tile: tuple[int, int] | None = None
+    tiles: Tiles
+    is_first: bool = False
     late: int = 0
 
-    @property
-    def is_first(self) -> bool:
-        """Is it drawn from noise alone?"""
-        return self.tile is not None
-
     def settings(self, page: TiledDiffusionSettings) -> TiledDiffusionSettings:
-        if self.tile is None:
-            return page
-        height, width = self.tile
-        return replace(
-            page, tile_height=height, tile_width=width, overlap=min(self.tile) // 2, shift_tiles=False
-        )
+        return replace(page, **vars(self.tiles))
 
 
 Begin = Callable[[Part | None, Tensor | None], None]
@@ -89,10 +81,11 @@ def drawn_in_stages(
     Args:
         wraps: (down, across): edges of the canvas that are joined.
     """
-    side = host.facts.native_side() or 0
+    side, multiple = host.facts.native_side() or 0, host.facts.size_multiple() // OPT_F
+    page = Tiles(settings.tile_height, settings.tile_width, settings.overlap, settings.shift_tiles)
     canvas = composition.stages[-1].size
     try:
-        begin(Part("first picture", tile_sides(composition.first, side)), None)
+        begin(Part("first picture", tiles_of_first(composition.first, side), is_first=True), None)
         with host.stages.sized(p, composition.first):
             latent = host.stages.sampled(p)
         for number, stage in enumerate(composition.stages, 1):
@@ -106,7 +99,7 @@ def drawn_in_stages(
             with host.stages.sized(p, stage.size):
                 start = host.stages.encoded(p, pictures)
                 _, late = host.stages.entry(p, stage.sigma)
-                begin(Part(name, late=late), pictures)
+                begin(Part(name, tiles_of_stage(stage.size, page, multiple), late=late), pictures)
                 found = host.stages.resampled(p, start, stage.sigma)
             latent = start if host.job.interrupted() else found
     finally:

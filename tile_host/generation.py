@@ -171,7 +171,7 @@ class TiledGeneration(Generation):
         regions = [(i, self._said[i][first : first + p.batch_size]) for i, _ in self._active]
         size = (x.shape[-2], x.shape[-1])
         settings = self.settings if self._part is None else self._part.settings(self.settings)
-        is_stage, spots = self._part is not None, self._words_of_tiles(p, size)
+        is_stage, spots = self._part is not None, self._words_of_tiles(p, settings, size)
         kept = _kept(p, x, conds)
         drawn = Pass(p, settings, regions, size, x.device, is_stage, spots, kept, self._wraps)
         log_pass(self._name(p), drawn, self.settings)
@@ -187,18 +187,19 @@ class TiledGeneration(Generation):
         self._pass.enter_context(host.sampling.followed(p, self.end_pass))
         self._passes += 1
 
-    def _words_of_tiles(self, p: Any, size: tuple[int, int]) -> tuple[Spot, ...]:
+    def _words_of_tiles(
+        self, p: Any, page: TiledDiffusionSettings, size: tuple[int, int]
+    ) -> tuple[Spot, ...]:
         """Those that are given, or that an interrogator says of the picture which the pass starts from."""
-        if not self.settings.tile_prompts or (self._part is not None and self._part.is_first):
+        if not page.tile_prompts or (self._part is not None and self._part.is_first):
             return ()
-        found = tile_words.spots(self.settings.tile_prompts)
+        found = tile_words.spots(page.tile_prompts)
         if found is not None:
             return found
         pictures = self._starts_from(p)
         if pictures is None or pictures.shape[-1] != size[1] * OPT_F:
-            host.job.tell(p, NO_PICTURE.format(self.settings.tile_prompts))
+            host.job.tell(p, NO_PICTURE.format(page.tile_prompts))
             return ()
-        page = self.settings
         grid = make_grid(size[1], size[0], page.tile_width, page.tile_height, page.overlap)
         if len(grid) == 1:
             return ()

@@ -15,14 +15,13 @@ import gradio as gr
 
 from tile_host import pace
 from tile_host.door import host
-from tile_methods.stages import Size, compose, steps_from, tile_sides
+from tile_methods.stages import Size, Tiles, compose, steps_from, tiles_of_first, tiles_of_stage
 from tile_utils import advice
 from tile_utils.settings import TiledDiffusionSettings, title_of
 from tile_utils.surface import OPT_F
 
 LARGEST_SIDE = 100_000
 MOST_PASSES = 2
-FIRST = "First picture"
 WAITING = '<p class="md-plan">&nbsp;</p>'
 
 
@@ -55,8 +54,12 @@ class SizeAdvice:
         button.click(fn=recommend, inputs=[self._plan], outputs=outputs, show_progress=False)
 
 
-def _read(text: str) -> tuple[list[advice.Pass], advice.Sizes, int]:
-    """(passes, sizes, pictures) that the page's script sent.
+Drawn = list[tuple[advice.Pass, advice.Sizes]]
+"""Passes, each with the sizes that it has."""
+
+
+def _read(text: str) -> tuple[Drawn, advice.Sizes, int]:
+    """(passes, the page's sizes, pictures) that the page's script sent.
 
     Raises:
         ValueError, KeyError, TypeError: something is missing or no number, as while a field is being typed into.
@@ -76,47 +79,44 @@ def _read(text: str) -> tuple[list[advice.Pass], advice.Sizes, int]:
     shift, seamless = bool(sizes.pop("shift_tiles")), str(sizes.pop("seamless"))
     numbers = {name: _size(value) for name, value in sizes.items() if name not in ("method", "overlap")}
     overlap = int(sizes["overlap"])
-    if plan.get("composition") is not None and passes:
-        passes[:1] = _composed(passes[0], float(plan["composition"]))
-    return (
-        passes,
-        advice.Sizes(
-            **numbers, overlap=overlap, method=str(sizes["method"]), shift_tiles=shift, seamless=seamless
-        ),
-        int(plan["pictures"]),
+    page = advice.Sizes(
+        **numbers, overlap=overlap, method=str(sizes["method"]), shift_tiles=shift, seamless=seamless
     )
+    drawn = [(each, page) for each in passes]
+    if plan.get("composition") is not None and passes:
+        drawn[:1] = _composed(passes[0], page, float(plan["composition"]))
+    return drawn, page, int(plan["pictures"])
 
 
-def _composed(picture: advice.Pass, strength: float) -> list[advice.Pass]:
+def _composed(picture: advice.Pass, page: advice.Sizes, strength: float) -> Drawn:
     """The passes of a picture that is composed first."""
-    side = host.facts.native_side()
+    side, multiple = host.facts.native_side(), host.facts.size_multiple() // OPT_F
     if not side:
-        return [picture]
+        return [(picture, page)]
     canvas = Size(max(1, picture.height // OPT_F), max(1, picture.width // OPT_F))
-    plan = compose(canvas, side, min(max(strength, 0.0), 1.0), host.facts.size_multiple() // OPT_F)
+    plan = compose(canvas, side, min(max(strength, 0.0), 1.0), multiple)
     if not plan.stages:
-        return [picture]
+        return [(picture, page)]
+    tiles = Tiles(page.tile_height, page.tile_width, page.overlap, page.shift_tiles)
+
+    def drawn(
+        name: str, size: Size, tiles: Tiles, steps: int, denoise: float
+    ) -> tuple[advice.Pass, advice.Sizes]:
+        shown = advice.Pass(name, size.width * OPT_F, size.height * OPT_F, steps, denoise)
+        return shown, replace(page, **vars(tiles))
+
+    first = drawn("First picture", plan.first, tiles_of_first(plan.first, side), picture.steps, 1.0)
     stages = [
-        advice.Pass(
+        drawn(
             f"Stage {number} of {len(plan.stages)}",
-            stage.size.width * OPT_F,
-            stage.size.height * OPT_F,
+            stage.size,
+            tiles_of_stage(stage.size, tiles, multiple),
             steps_from(stage.sigma, picture.steps),
             advice.LOW_DENOISE,
         )
         for number, stage in enumerate(plan.stages, 1)
     ]
-    return [advice.Pass(FIRST, plan.first.width * OPT_F, plan.first.height * OPT_F, picture.steps), *stages]
-
-
-def _sizes_of(drawn: advice.Pass, sizes: advice.Sizes, native: int | None) -> advice.Sizes:
-    """The first picture of a composition has tiles of its own."""
-    if drawn.name != FIRST or native is None:
-        return sizes
-    height, width = tile_sides(Size(drawn.height // OPT_F, drawn.width // OPT_F), native)
-    return replace(
-        sizes, tile_width=width, tile_height=height, overlap=min(width, height) // 2, shift_tiles=False
-    )
+    return [first, *stages]
 
 
 def _size(value: Any) -> int:
@@ -129,11 +129,10 @@ def _size(value: Any) -> int:
 def told_of(text: str) -> str:
     """The line, as HTML, for a plan as JSON; empty while a field is not yet a number."""
     try:
-        passes, sizes, pictures = _read(text)
+        own, _, pictures = _read(text)
     except (ValueError, KeyError, TypeError):
         return WAITING
     native = host.facts.native_side()
-    own = [(drawn, _sizes_of(drawn, sizes, native)) for drawn in passes]
     lines = [advice.describe(drawn, its, pictures, pace.last()) for drawn, its in own]
     poor = dict.fromkeys(sentence for drawn, its in own for sentence in advice.warnings(drawn, its, native))
     lines += [f"⚠ {sentence}" for sentence in poor]
@@ -142,13 +141,13 @@ def told_of(text: str) -> str:
 
 def _recommended(text: str) -> advice.Sizes | None:
     try:
-        passes, sizes, _ = _read(text)
+        own, page, _ = _read(text)
     except (ValueError, KeyError, TypeError):
         gr.Warning("Tiled Diffusion: the size of the picture is not known yet.")
         return None
     free = host.facts.free_memory()
     cost = host.facts.bytes_per_number() / 2
-    chosen = advice.recommend(passes, sizes.method, host.facts.native_side(), free, cost)
+    chosen = advice.recommend([drawn for drawn, _ in own], page.method, host.facts.native_side(), free, cost)
     sentence = advice.explain(chosen, free)
     logging.getLogger(title_of(TiledDiffusionSettings)).info("%s", sentence)
     gr.Info(sentence)

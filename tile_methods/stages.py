@@ -1,23 +1,28 @@
 """Composition first: the picture is drawn at the size that the model knows, then carried to the canvas' in stages.
 
-What decides whether tiles invent subjects of their own is the noise level that they start from, σ in units of a latent
-whose variance is 1: they do not at 1.3, and do from about 2.5 (`docs/benchmarks.md`).
+Two things decide whether tiles invent subjects of their own (`docs/benchmarks.md`). One is the noise level that they
+start from, σ in units of a latent whose variance is 1: they do not at 1.3, and do from about 2.5. The other is how much
+of the scene a tile sees: one that is as high as the canvas takes its piece for a whole scene. So tiles have the aspect
+of the canvas, as the first picture has.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, log2, sqrt
 
 import torch
 from torch import Tensor
 
 FIRST_SIGMA, LATER_SIGMA = 1.3, 0.8
-"""Where the first stage starts, and those after it, at a strength of 0.5."""
+"""Where the first stage starts, and those after it, at a strength of 0.5, if each doubles the size; less in proportion
+to the octaves of detail that it adds."""
 TOO_NEAR = 0.97
 """A level of the schedule this near to where a stage starts is left out."""
 NARROWEST, LONGEST = 0.5, 2.0
 """Sides of what is drawn at once, in sides of the model's own pictures."""
+ALIKE = 1.3
+"""Tiles whose aspects differ by less than this factor are left as they are."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,16 @@ class Stage:
 
     size: Size
     sigma: float
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """How a part of a composition is cut, named as the settings that it replaces; latent pixels."""
+
+    tile_height: int
+    tile_width: int
+    overlap: int
+    shift_tiles: bool
 
 
 @dataclass(frozen=True)
@@ -60,10 +75,23 @@ def native_size(canvas: Size, side: int, multiple: int = 1) -> Size:
     )
 
 
-def tile_sides(first: Size, side: int) -> tuple[int, int]:
-    """(height, width) of the tiles in which the first picture is drawn: one, unless it is a ribbon."""
+def tiles_of_first(first: Size, side: int) -> Tiles:
+    """Those in which the first picture is drawn: one, unless it is a ribbon."""
     longest = int(LONGEST * side)
-    return min(first.height, longest), min(first.width, longest)
+    height, width = min(first.height, longest), min(first.width, longest)
+    return Tiles(height, width, min(height, width) // 2, False)
+
+
+def tiles_of_stage(canvas: Size, page: Tiles, multiple: int = 1) -> Tiles:
+    """Tiles of the page's area and share of overlap, with the shape of what is drawn first: (nearly) the canvas'."""
+    side = round(sqrt(page.tile_height * page.tile_width))
+    own = tiles_of_first(native_size(canvas, side, multiple), side)
+    aspects = [tiles.tile_width / tiles.tile_height for tiles in (own, page)]
+    if max(aspects) < ALIKE * min(aspects):
+        return page
+    share = page.overlap / min(page.tile_height, page.tile_width)
+    overlap = round(share * min(own.tile_height, own.tile_width))
+    return replace(own, overlap=overlap, shift_tiles=page.shift_tiles)
 
 
 def compose(canvas: Size, side: int, strength: float, multiple: int = 1) -> Composition:
@@ -77,7 +105,7 @@ def compose(canvas: Size, side: int, strength: float, multiple: int = 1) -> Comp
     scale = max(canvas.height / first.height, canvas.width / first.width)
     count = ceil(log2(scale) - 0.05)  # sides are rounded
     grain = max(multiple, 4)
-    factor: float = 2 ** (2 * strength - 1)
+    factor: float = 2 ** (2 * strength - 1) * min(1.0, log2(scale) / max(1, count))
 
     def between(start: int, end: int, number: int) -> int:
         if number == count:
