@@ -26,6 +26,49 @@ def test_strength_is_an_octave_of_noise_either_way(strength, first, later):
     assert sigmas == pytest.approx([first, later, later])
 
 
+def test_a_stage_that_adds_less_than_an_octave_starts_from_less_noise():
+    """64x128 is drawn at 24x44 first: twice 0.77 of an octave. 41x41 at 32x32: 0.36 of one."""
+    sigmas = [stage.sigma for stage in compose(Size(64, 128), 32, 0.5).stages]
+    assert sigmas == pytest.approx([1.3 * 0.770, 0.8 * 0.770], rel=1e-3)
+    (only,) = compose(Size(41, 41), 32, 0.5).stages
+    assert only.sigma == pytest.approx(1.3 * 0.358, rel=1e-2)
+
+
+def page(height, width, overlap, shift=False):
+    return s.Tiles(height, width, overlap, shift)
+
+
+@pytest.mark.parametrize(
+    ("canvas", "given", "wanted"),
+    [
+        (Size(64, 128), page(32, 32, 16), page(24, 44, 12)),
+        (Size(128, 64), page(32, 32, 4, True), page(44, 24, 3, True)),
+        (Size(128, 256), page(96, 96, 48), page(64, 136, 32)),
+        (Size(64, 128), page(96, 96, 48), page(64, 128, 32)),  # no larger than the canvas
+        (Size(64, 640), page(32, 32, 16), page(16, 64, 8)),  # 4:1 at most
+        (Size(128, 128), page(50, 50, 20), page(50, 50, 20)),  # has it already
+        (Size(64, 128), page(24, 44, 20), page(24, 44, 20)),
+        (Size(128, 128), page(16, 64, 8), page(32, 32, 16)),
+    ],
+)
+def test_tiles_of_a_stage_have_the_canvas_aspect(canvas, given, wanted):
+    assert s.tiles_of_stage(canvas, given) == wanted
+
+
+@given(
+    *([st.integers(32, 600)] * 2), *([st.integers(16, 128)] * 2), st.integers(0, 100), st.sampled_from([1, 2])
+)
+def test_tiles_of_a_stage_are_about_as_large_as_the_pages(height, width, tile_h, tile_w, share, multiple):
+    own = page(tile_h, tile_w, share * (min(tile_h, tile_w) - 1) // 100, True)
+    tiles = s.tiles_of_stage(Size(height, width), own, multiple)
+    assert 0 <= tiles.overlap < min(tiles.tile_height, tiles.tile_width)
+    assert tiles.shift_tiles
+    if tiles != own:
+        assert tiles.tile_height <= height
+        assert tiles.tile_width <= width
+        assert tiles.tile_height * tiles.tile_width <= 1.5 * tile_h * tile_w
+
+
 @given(
     st.integers(4, 600), st.integers(4, 600), st.sampled_from([32, 64, 96, 128]), st.sampled_from([1, 2, 8])
 )

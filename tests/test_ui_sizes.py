@@ -36,11 +36,12 @@ def test_a_composition_has_a_line_for_each_of_its_passes(ui_sizes, monkeypatch):
     monkeypatch.setattr(host.facts, "native_side", lambda: 64)
     told = ui_sizes.told_of(json.dumps(PLAN | {"composition": 0.5}))
     assert "First picture, 704×384 pixels: one tile covers it" in told
-    assert "Stage 1 of 1, 1024×512 pixels: 2×1 tiles of 768×512" in told
+    assert "Stage 1 of 1, 1024×512 pixels: one tile covers it" in told  # 768 square would make 1088x544
     assert "Hires pass, 2048×1024" in told
     small = {"tile_width": 32, "tile_height": 32, "overlap": 8}
     told = ui_sizes.told_of(json.dumps(PLAN | {"composition": 0.5, "sizes": PLAN["sizes"] | small}))
     assert "First picture, 704×384 pixels: one tile covers it" in told
+    assert "Stage 1 of 1, 1024×512 pixels: 4×4 tiles of 352×192" in told  # 256 square, of the canvas' aspect
     monkeypatch.setattr(host.facts, "native_side", lambda: 256)
     assert "Picture, 1024×512" in ui_sizes.told_of(json.dumps(PLAN | {"composition": 0.5}))
     assert ui_sizes.told_of(json.dumps(PLAN | {"composition": "strong"})) == ui_sizes.WAITING
