@@ -305,6 +305,10 @@ def test_tiles_are_drawn_where_a_mask_leaves_room_and_noise_is_its_own_inside_on
     noise, own = torch.zeros(2, H, W), torch.ones(2, H, W)
     add_noise(noise, [Window(0, 0, H, W)], [own], Surface(H, W), [mask])
     assert torch.equal(noise[0], mask.float())
+    noise = torch.zeros(2, H, W)
+    whole = Window(0, 0, H, W)
+    add_noise(noise, [whole, whole], [own, 3 * own], Surface(H, W), [mask, None])
+    assert torch.allclose(noise[1], torch.where(mask, 4 / 2**0.5, 3.0))
 
 
 def test_a_background_region_whose_shape_is_hidden_is_not_drawn():

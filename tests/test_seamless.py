@@ -79,7 +79,12 @@ def test_what_goes_all_around_has_no_edges():
     assert torch.equal(gaussian_weights(20, 8, closed=(False, True)), gaussian_weights(1, 8).expand(8, 20))
     mask = feather_mask(20, 8, 1.0, closed=(False, True))
     assert torch.equal(mask, (torch.tensor([0, 1, 2, 3, 3, 2, 1, 0]) / 4).square()[:, None].expand(8, 20))
+    mask = feather_mask(20, 8, 1.0, closed=(True, False))
+    assert torch.equal(mask, (torch.tensor([*range(10), *range(9, -1, -1)]) / 10).square().expand(8, 20))
     assert (feather_mask(20, 8, 1.0, closed=AROUND) == 1).all()
+    nowhere = torch.device("meta")
+    assert gaussian_weights(20, 8, nowhere, closed=(False, True)).device == nowhere
+    assert feather_mask(20, 8, 1.0, nowhere, closed=(False, True)).device == nowhere
 
 
 def pointwise(batch, x, sigma, cond):
