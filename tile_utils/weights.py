@@ -65,7 +65,7 @@ def feather_mask(
 
     def distance(side: int, circle: bool) -> Tensor:
         at = torch.arange(side, device=device, dtype=torch.float32)
-        return torch.full_like(at, side) if circle else torch.minimum(at, side - 1 - at)
+        return torch.full_like(at, torch.inf) if circle else torch.minimum(at, side - 1 - at)
 
     nearest = torch.minimum(distance(height, closed[0])[:, None], distance(width, closed[1])[None, :])
     return (nearest / radius).clamp(max=1).square()
