@@ -109,6 +109,9 @@ def test_a_file_that_is_no_text_is_told(files):
 
 
 def test_a_missing_file_names_the_known(files):
+    with pytest.raises(SettingsError, match="There is no region file two.json; known are: none."):
+        files.load("two", 8)
     files.save("one", REGIONS)
-    with pytest.raises(SettingsError, match="There is no region file two.json; known are: one."):
+    files.save("more", REGIONS)
+    with pytest.raises(SettingsError, match="There is no region file two.json; known are: more, one."):
         files.load("two", 8)

@@ -225,6 +225,18 @@ def test_previews_leave_the_picture_and_its_progress_alone(webui, vae_progress, 
     assert_unpatched(webui)
 
 
+@pytest.mark.parametrize("hidden", [True, False])
+def test_bars_in_the_console_are_hidden_where_the_hosts_are(webui, monkeypatch, capsys, hidden):
+    monkeypatch.setattr(webui.shared.cmd_opts, "disable_console_progressbars", hidden)
+    inverting = {"noise_inverse": True, "noise_inverse_steps": 2}
+    tiles = {"enabled": True, "tile_width": 32, "tile_height": 32, "tile_batch_size": 2, **inverting}
+    picture = Image.new("RGB", (640, 512), ("red", "blue")[hidden])  # one that was not inverted yet
+    webui.draw(tiles, VAE, init_images=[picture], denoising_strength=0.5, steps=2)
+    shown = capsys.readouterr().err
+    names = ("Tiled Diffusion", "Tiled VAE encoder", "Tiled VAE decoder", "Noise inversion")
+    assert [name in shown for name in names] == [not hidden] * len(names)
+
+
 def test_a_hand_over_to_fast_mode_is_said_once_and_in_the_pictures_text(webui, monkeypatch, caplog):
     monkeypatch.setattr(memory, "fits", lambda size, device: False)
     drawn = webui.draw(vae=VAE, n_iter=2, **SIZE)
