@@ -1,10 +1,9 @@
 """Is a region that keeps more of its picture changed as much less, and without a border?
 
-.venv/bin/python benchmarks/strength.py [--seeds 8]     (from the repository's root)
+.venv/bin/python benchmarks/strength.py [--seeds 8] [--samplers "DPM++ 2M,Euler"]     (from the repository's root)
 
-Painted scenes of 512x256 are drawn over by the demo model at denoising strength 0.6 (DPM++ 2M, 20 steps, CFG 4, tiles
-of 32, overlap 16), with a region of strength 0.33 on their left half; beside it without one, at 0.6 and at 0.33 times
-that. Change: mean |difference| from the scene through the VAE, 16 pixels and more away from the region's border.
+Painted scenes of 512x256 are drawn over by the demo model at denoising strength 0.6 (20 steps, CFG 4, tiles of 32,
+overlap 16), with a region of strength 0.33 on their left half; beside it without one, at 0.6 and at 0.33 times that. Change: mean |difference| from the scene through the VAE, 16 pixels and more away from the region's border.
 Border: the step between the pixels on both sides of it, over those at other borders of latent pixels.
 """
 
@@ -15,6 +14,7 @@ import json
 import logging
 import sys
 import tempfile
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +39,13 @@ WAYS: dict[str, tuple[float, dict[str, Any]]] = {
 }
 
 
-def draw(start: Path, prompt: str, seed: int, denoise: float, settings: dict[str, Any]) -> np.ndarray:
+def draw(
+    start: Path, prompt: str, seed: int, sampler: str, denoise: float, settings: dict[str, Any]
+) -> np.ndarray:
     """[H, W, 3]"""
     (picture,) = render.draw_once(
         *("--prompt", prompt, "--init", str(start), "--denoise", str(denoise), "--steps", "20", "--cfg", "4"),
-        *("--sampler", "DPM++ 2M", "--seed", str(seed), "--script", "Tiled Diffusion", json.dumps(settings)),
+        *("--sampler", sampler, "--seed", str(seed), "--script", "Tiled Diffusion", json.dumps(settings)),
     )
     return np.asarray(picture, dtype=float)
 
@@ -64,24 +66,26 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--samplers", default="DPM++ 2M,DPM++ 2M SDE,DPM++ 3M SDE,UniPC,LMS,Euler")
     options = parser.parse_args()
     webui.initialize()
     logging.getLogger("Tiled Diffusion").setLevel(logging.WARNING)
-    rows: dict[str, list[list[float]]] = {way: [] for way in WAYS}
+    rows: dict[tuple[str, str], list[list[float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(1, options.seeds + 1):
             rng, start = np.random.default_rng(seed), Path(folder) / f"{seed}.png"
             scene = random_scene(rng, width=WIDTH, styled=0)
             Image.fromarray(paint_view(scene, rng, View(WIDTH, HEIGHT))).save(start)
             prompt = ", ".join(scene.words)
-            before = draw(start, prompt, seed, 0.0, {"enabled": False})
-            for way, (denoise, settings) in WAYS.items():
-                rows[way].append(figures(before, draw(start, prompt, seed, denoise, settings)))
-    for way, found in rows.items():
+            before = draw(start, prompt, seed, "Euler", 0.0, {"enabled": False})
+            for sampler, (way, settings) in product(options.samplers.split(","), WAYS.items()):
+                drawn = draw(start, prompt, seed, sampler, *settings)
+                rows.setdefault((sampler, way), []).append(figures(before, drawn))
+    for (sampler, way), found in sorted(rows.items()):
         left, near, right, border = np.mean(found, axis=0)
         print(
-            f"{way:22} change of the left quarter {left:5.2f}, of the second {near:5.2f}, of the right half "
-            f"{right:5.2f}   border {border:.2f}",
+            f"{sampler:12} {way:22} change of the left quarter {left:5.2f}, of the second {near:5.2f}, of the right "
+            f"half {right:5.2f}   border {border:.2f}",
             flush=True,
         )
 

@@ -38,10 +38,18 @@ def test_the_map_is_the_factor_within_and_soft_at_borders():
 
 
 def test_what_waits_stays_and_what_is_let_go_is_drawn():
-    drawn, start = torch.ones(1, 1, 1, 3), torch.zeros(1, 1, 1, 3)
+    """Half of the way in its first step; what nothing holds is drawn from the first step on."""
+    drawn, start = torch.rand(1, 1, 1, 3), torch.rand(1, 1, 1, 3)
     strength = torch.tensor([[0.0, 0.5, 1.0]])
-    for left, wanted in ((1.0, [0, 0, 1]), (0.75, [0, 0, 1]), (0.5, [0, 1, 1]), (0.0, [1, 1, 1])):
-        assert let_go(drawn, start, strength, left).flatten().tolist() == wanted
+    lefts = [1.0, 1.0, 0.75, 0.5, 0.25, 0.0]
+    for before, left, wanted in zip(
+        lefts, lefts[1:], ([0, 0, 1], [0, 0, 1], [0, 0.5, 1], [0, 1, 1], [0.5, 1, 1])
+    ):
+        share = torch.tensor(wanted)
+        found = let_go(drawn, start, strength, left, before)
+        assert torch.allclose(found, share * drawn + (1 - share) * start)
+        assert torch.equal(found[..., share == 1], drawn[..., share == 1])
+        assert torch.equal(found[..., share == 0], start[..., share == 0])
 
 
 @pytest.fixture

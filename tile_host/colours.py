@@ -58,9 +58,11 @@ class LetGoLater:
         self._start, self._owners, self._strength = start, owners, strength
 
     def __call__(self, denoised: Tensor, step: Step, asked: Asked) -> Tensor:
-        left = 1 - step.call / step.calls if step.calls else 0.0
+        left, before = (
+            1 - max(0, call) / step.calls if step.calls else 0.0 for call in (step.call, step.call - 1)
+        )
         start = self._start[[self._owners[row] for row in asked.rows]]
-        return let_go(denoised, start, self._strength, left)
+        return let_go(denoised, start, self._strength, left, before)
 
 
 class HeldPictures:

@@ -31,7 +31,13 @@ def strength_map(patches: Iterable[tuple[Patch, float]], surface: Surface, devic
     return LowPass(SOFT, None, surface.wraps)(found[None, None])[0, 0]
 
 
-def let_go(denoised: Tensor, start: Tensor, strength: Tensor, left: float) -> Tensor:
-    """x0 [B, C, H, W] where a pixel is drawn already, `start` where it waits; `left`: the share of the pass that is
-    still to come, 1 … 0."""
-    return torch.where(strength >= left - 1e-6, denoised, start.to(denoised))
+def let_go(denoised: Tensor, start: Tensor, strength: Tensor, left: float, before: float) -> Tensor:
+    """x0 [B, C, H, W] where a pixel is drawn already, `start` where it waits, and half of each in the first call that
+    draws it: samplers that remember earlier calls (LMS, UniPC, DPM++ 2M) carry on a jump of x0.
+
+    Args:
+        left: the share of the pass that is still to come, 1 … 0.
+        before: that at the call before this one; 1 at the first.
+    """
+    drawn, settled = ((strength >= share - 1e-6).to(denoised) for share in (left, before))
+    return torch.lerp(start.to(denoised), denoised, (drawn + settled) / 2)
