@@ -3,8 +3,9 @@
 .venv/bin/python benchmarks/strength.py [--seeds 8] [--samplers "DPM++ 2M,Euler"]     (from the repository's root)
 
 Painted scenes of 512x256 are drawn over by the demo model at denoising strength 0.6 (20 steps, CFG 4, tiles of 32,
-overlap 16), with a region of strength 0.33 on their left half; beside it without one, at 0.6 and at 0.33 times that. Change: mean |difference| from the scene through the VAE, 16 pixels and more away from the region's border.
-Border: the step between the pixels on both sides of it, over those at other borders of latent pixels.
+overlap 16), with a region of strength 0.33 on their left half; beside it without one, at 0.6 and at 0.33 times that.
+Change: mean |difference| from the scene through the VAE, 16 pixels and more away from the region's border. Border: the
+step between the pixels on both sides of it, over those at other borders of latent pixels.
 """
 
 from __future__ import annotations
