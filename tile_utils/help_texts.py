@@ -50,8 +50,8 @@ HELP: dict[type, dict[str, str]] = {
             "of an eighth of a tile is enough, and large pictures take less than half the work."
         ),
         "composition_first": (
-            "Draws the picture once at the size that the model knows, then carries it to the canvas' in stages of "
-            "tiles: one picture, not one per tile. With Hires. fix on, that enlarges what comes of it."
+            "Draws the picture once at the size that the model knows, then carries it to the canvas' in stages, in "
+            "tiles of its aspect: one picture, not one per tile. With Hires. fix on, that enlarges what comes of it."
         ),
         "composition_strength": (
             "How much the stages draw anew: less keeps to the first picture, above 0.8 tiles begin to invent subjects."
