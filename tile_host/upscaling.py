@@ -117,14 +117,14 @@ def _upscaled(
     larger = {id(image): image for image in inputs}
     for key, image in larger.items():
         width, height = (int(side * scale) // multiple * multiple for side in image.size)
-        larger[key] = enlarged(image, scale, (width, height) if any(wraps) else None, upscaler, wraps)
+        larger[key] = enlarged(image, scale, (width, height), upscaler, wraps)
     return [larger[id(image)] for image in inputs]
 
 
 def enlarged(
-    image: Image.Image, scale: float, size: tuple[int, int] | None, upscaler: str, wraps: tuple[bool, bool]
+    image: Image.Image, scale: float, size: tuple[int, int], upscaler: str, wraps: tuple[bool, bool]
 ) -> Image.Image:
-    """An image, enlarged `scale` times by the host, then fitted to `size`; None: to what the host makes of it.
+    """An image, enlarged `scale` times by the host, then fitted to `size`.
 
     Where it goes on at the opposite edge, the host is given more of it, which is cut again.
     """
@@ -139,7 +139,7 @@ def enlarged(
     x, y = larger.width / padded.width, larger.height / padded.height  # the host rounds sizes
     box = (across * x, down * y, (across + image.width) * x, (down + image.height) * y)
     is_cut = all(side % 1 == 0 for side in box)
-    if size is None or (is_cut and size == (box[2] - box[0], box[3] - box[1])):
+    if is_cut and size == (box[2] - box[0], box[3] - box[1]):
         return larger.crop(box)
     return larger.resize(size, Image.Resampling.LANCZOS, box=box)
 
