@@ -227,7 +227,7 @@ def main() -> None:
             for kind, way in shown
         ]
         titles = [f"{way}: {PROMPTS[kind]}" for kind, way in shown]
-        contact_sheet(rows, 200 * len(seeds), titles).save(options.sheet, quality=88)
+        contact_sheet(rows, 200 * width // height * len(seeds), titles).save(options.sheet, quality=88)
 
 
 if __name__ == "__main__":
