@@ -60,6 +60,16 @@ def test_the_first_picture_is_the_hosts_own_of_that_size(webui, seen):
     assert all(torch.equal(x, y) for x, y in zip(within, alone))
 
 
+def test_the_log_tells_each_parts_own_tiles(webui, caplog):
+    caplog.set_level("INFO", "Tiled Diffusion")
+    webui.draw(COMPOSED | {"tile_width": 20, "tile_height": 20}, **CANVAS)
+    said = [line for line in caplog.messages if "tile" in line]
+    assert said[0] == "First picture not tiled: one tile of 20x12 covers the canvas of 20x12 (latent)."
+    assert said[1].startswith(
+        "Stage 1 of 1: canvas 40x24 (latent), 2x2 tiles of 24x16, overlap 6, 0 regions,"
+    )
+
+
 def test_off_is_as_it_was(webui):
     before = pixels(webui.draw(TILED, **CANVAS))
     composed = pixels(webui.draw(COMPOSED, **CANVAS))

@@ -174,7 +174,7 @@ class TiledGeneration(Generation):
         is_stage, spots = self._part is not None, self._words_of_tiles(p, settings, size)
         kept = _kept(p, x, conds)
         drawn = Pass(p, settings, regions, size, x.device, is_stage, spots, kept, self._wraps)
-        log_pass(self._name(p), drawn, self.settings)
+        log_pass(self._name(p), drawn, settings)
         self._pass.enter_context(drawn.networks.restored())
         self._add_noise(p, drawn, noise)
         if self._inversion is not None:
