@@ -249,9 +249,9 @@ def test_a_hand_over_to_fast_mode_is_said_once_and_in_the_pictures_text(webui, m
 @pytest.fixture
 def lent(webui, monkeypatch):
     """The host's device is another than the CPU, on which the VAE lies; the VAE itself, and the device."""
+    vae = webui.shared.sd_model.first_stage_model  # loaded on the CPU, whichever test is the first
     with TwoDevices() as devices_apart:
         monkeypatch.setattr(devices, "device", SECOND)
-        vae = webui.shared.sd_model.first_stage_model
         yield vae, devices_apart
         vae.to("cpu")  # where a test left it must not be told by the tests after it
 
