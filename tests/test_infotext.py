@@ -144,6 +144,14 @@ def test_a_later_version_and_values_out_of_range_are_named_and_the_rest_is_resto
     )
 
 
+def test_a_region_that_the_original_wrote_is_on_and_tiled_vae_has_none():
+    text = json.dumps({"Region control": {"Region 1": {"x": 0.5}}})
+    assert pasted(text)[0]["regions"] == [{"enable": True, "x": 0.5}]
+    values, _, sentence = pasted(json.dumps({"regions": []}), TiledVAESettings)
+    assert "regions" not in values
+    assert "'regions' is not known here" in sentence
+
+
 @given(diffusion, st.integers(0, 400))
 def test_a_text_that_was_cut_gives_what_it_still_holds(values, kept):
     text = i.to_infotext(values)

@@ -97,7 +97,7 @@ def test_missing_arguments_take_their_defaults():
         ),
         ({"overlap": 4.5}, "'Latent tile overlap' is 4.5; allowed are whole numbers, 0 to 256."),
         ({"overlap": float("nan")}, "'Latent tile overlap' is nan; allowed is 0 to 256."),
-        ({"overlap": 96}, "'Latent tile overlap' is 96; allowed is less than the tile, 96."),
+        ({"overlap": 96}, "Tiled Diffusion: 'Latent tile overlap' is 96; allowed is less than the tile, 96."),
         ({"method": "Mixture"}, "allowed is 'MultiDiffusion' or 'Mixture of Diffusers'."),
         ({"enabled": 1}, "'Tiled Diffusion' is 1, a number; allowed is true or false."),
         ({"tile_width": None}, "'Latent tile width' is null; allowed is a number, 16 to 256."),
