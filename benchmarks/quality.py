@@ -117,6 +117,7 @@ class Job:
         starts = [axis.start(i) for i in range(axis.count)]
         if self.settings(way).get("shift_tiles"):
             last = self.steps_of(sampler) - (2 if sampler == "DDIM" else 1)  # DDIM draws one step less
+            last //= 2 if sampler == "LMS" else 1  # keeps a grid for two steps
             spans = axis.shifted(phases(last)[0 if down else 1])
             starts = [span.start - span.moved for span in spans]
         lines = {line for start in starts for line in (start, start + axis.tile)}

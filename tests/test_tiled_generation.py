@@ -292,6 +292,11 @@ def test_shifted_tiles_stay_for_a_step_and_move_for_the_next(webui, plans, sampl
     assert np.array_equal(first, pixels(webui.draw(SHIFTED, sampler_name=sampler, steps=4)))
 
 
+def test_a_sampler_with_a_long_memory_draws_two_steps_in_a_grid(webui, plans):
+    webui.draw(SHIFTED, sampler_name="LMS", steps=5)
+    assert [number for number, _ in plans[1:]] == [0, 0, 1, 1, 2]
+
+
 @pytest.mark.parametrize(
     ("width", "height", "overlap", "moves"),
     [

@@ -83,6 +83,7 @@ class Pass:
         wraps: tuple[bool, bool] = (False, False),
     ) -> None:
         self._p, self._kept = p, kept
+        self._steps_of_a_grid = host.sampling.steps_of_a_grid(p)
         self.after: list[After] = []
         """Changes of x0, in their order."""
         height, width = size
@@ -189,7 +190,7 @@ class Pass:
                 out = model(x, sigma, cond)
                 after_batch()
             else:
-                plan = self._planner.plan(step.number)
+                plan = self._planner.plan(step.number // self._steps_of_a_grid)
                 batches = plan.starting_with(self.networks.in_use)
                 shown, told = model, cond
                 if self._hints is not None:

@@ -152,6 +152,10 @@ class Sampling(Protocol):
     def is_hires(self, p: Any) -> bool:
         """Is this the hires pass?"""
 
+    def steps_of_a_grid(self, p: Any) -> int:
+        """For how many steps shifting tiles stay where they are: more than one where the sampler would carry on what a
+        single grid leaves at its borders."""
+
     def model(self, p: Any) -> Denoise:
         """The model as the sampler calls it; to be called inside of `ready`."""
 

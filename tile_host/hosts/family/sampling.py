@@ -17,6 +17,10 @@ SEEDS = 4294967294
 """The host draws seeds below this."""
 
 
+LONG_MEMORY = ("LMS", "LMS Karras")
+"""Samplers that weigh the newest of four steps twice and more."""
+
+
 class PassOfFamily:
     """See `protocol.Sampling`."""
 
@@ -38,6 +42,9 @@ class PassOfFamily:
 
     def is_hires(self, p: Any) -> bool:
         return bool(getattr(p, "is_hr_pass", False))
+
+    def steps_of_a_grid(self, p: Any) -> int:
+        return 2 if p.sampler.config.name in LONG_MEMORY else 1
 
     def needed(self, p: Any) -> Tensor | None:
         if getattr(p, "nmask", None) is None or p.mask is None:
