@@ -11,6 +11,14 @@ HERE = Path(__file__).parent
 CONTEXT = pytest.StashKey()
 MOST = 16
 """Regions of the page."""
+CLICKS = """
+window.clicks = [];
+document.addEventListener("click", ({target, isTrusted}) => {
+    const place = target.closest?.("[id]")?.id ?? "";
+    window.clicks.push([Math.round(performance.now()), isTrusted ? "person" : "script", place, target.tagName]);
+}, true);
+"""
+"""Remembers when and where a page was clicked."""
 STATE = """async () => ({
     frames: await Promise.race([
         new Promise((done) => requestAnimationFrame(() => done("drawn"))),
@@ -22,6 +30,8 @@ STATE = """async () => ({
         (image) => [image.src.slice(0, 40), image.naturalWidth, Boolean(image.offsetParent)]
     ),
     editor: typeof window.tiledDiffusion,
+    now: Math.round(performance.now()),
+    clicks: window.clicks?.slice(-20),
 })"""
 
 
@@ -35,6 +45,7 @@ def browser():
 @pytest.fixture
 def context(browser, request):
     with browser.new_context(viewport={"width": 1300, "height": 1600}) as context:
+        context.add_init_script(CLICKS)
         request.node.stash[CONTEXT] = context
         yield context
 
