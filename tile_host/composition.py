@@ -82,7 +82,6 @@ def drawn_in_stages(
         wraps: (down, across): edges of the canvas that are joined.
     """
     side, multiple = host.facts.native_side() or 0, host.facts.size_multiple() // OPT_F
-    page = Tiles(settings.tile_height, settings.tile_width, settings.overlap, settings.shift_tiles)
     canvas = composition.stages[-1].size
     try:
         begin(Part("first picture", tiles_of_first(composition.first, side), is_first=True), None)
@@ -99,7 +98,9 @@ def drawn_in_stages(
             with host.stages.sized(p, stage.size):
                 start = host.stages.encoded(p, pictures)
                 _, late = host.stages.entry(p, stage.sigma)
-                begin(Part(name, tiles_of_stage(stage.size, page, multiple), late=late), pictures)
+                begin(
+                    Part(name, tiles_of_stage(stage.size, Tiles.of(settings), multiple), late=late), pictures
+                )
                 found = host.stages.resampled(p, start, stage.sigma)
             latent = start if host.job.interrupted() else found
     finally:

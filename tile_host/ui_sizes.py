@@ -97,7 +97,6 @@ def _composed(picture: advice.Pass, page: advice.Sizes, strength: float) -> Draw
     plan = compose(canvas, side, min(max(strength, 0.0), 1.0), multiple)
     if not plan.stages:
         return [(picture, page)]
-    tiles = Tiles(page.tile_height, page.tile_width, page.overlap, page.shift_tiles)
 
     def drawn(
         name: str, size: Size, tiles: Tiles, steps: int, denoise: float
@@ -110,7 +109,7 @@ def _composed(picture: advice.Pass, page: advice.Sizes, strength: float) -> Draw
         drawn(
             f"Stage {number} of {len(plan.stages)}",
             stage.size,
-            tiles_of_stage(stage.size, tiles, multiple),
+            tiles_of_stage(stage.size, Tiles.of(page), multiple),
             steps_from(stage.sigma, picture.steps),
             advice.LOW_DENOISE,
         )

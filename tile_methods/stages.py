@@ -8,8 +8,9 @@ of the canvas, as the first picture has.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from math import ceil, log2, sqrt
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,6 +50,11 @@ class Tiles:
     tile_width: int
     overlap: int
     shift_tiles: bool
+
+    @classmethod
+    def of(cls, page: Any) -> Tiles:
+        """Those of settings that have these names."""
+        return cls(**{spec.name: getattr(page, spec.name) for spec in fields(cls)})
 
 
 @dataclass(frozen=True)

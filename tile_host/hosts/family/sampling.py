@@ -15,8 +15,6 @@ from tile_utils import patching
 
 SEEDS = 4294967294
 """The host draws seeds below this."""
-
-
 LONG_MEMORY = ("LMS", "LMS Karras")
 """Samplers that weigh the newest of four steps twice and more."""
 
